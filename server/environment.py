@@ -1,0 +1,50 @@
+"""Typed reading of the environment: every setting of Imprimatur comes through here, and from nowhere else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+PREFIX = "IMPRIMATUR_"
+
+
+def text(name: str, default: str = "") -> str:
+    """The setting ``IMPRIMATUR_<name>``, or the contents of the file that ``IMPRIMATUR_<name>_FILE`` names (secrets)."""
+    file = os.environ.get(f"{PREFIX}{name}_FILE")
+    if file:
+        try:
+            return Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ImproperlyConfigured(f"{PREFIX}{name}_FILE: {file} cannot be read: {error.strerror}") from error
+    return os.environ.get(f"{PREFIX}{name}", default)
+
+
+def flag(name: str, default: bool = False) -> bool:
+    """A yes/no setting. Anything but the known words is an error, so that a typing slip never switches something on."""
+    value = text(name).lower()
+    if not value:
+        return default
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"0", "false", "no", "off"}:
+        return False
+    raise ImproperlyConfigured(f"{PREFIX}{name} must be yes or no, not {value!r}")
+
+
+def number(name: str, default: int, *, least: int = 0) -> int:
+    """A whole number, not below ``least``."""
+    value = text(name)
+    try:
+        result = int(value) if value else default
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{PREFIX}{name} must be a whole number, not {value!r}") from error
+    if result < least:
+        raise ImproperlyConfigured(f"{PREFIX}{name} must be at least {least}")
+    return result
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """A comma-separated list, empty parts dropped."""
+    return [part.strip() for part in text(name, default).split(",") if part.strip()]
