@@ -1,0 +1,56 @@
+"""What every page carries: a strict content policy, and the one-time password rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "manifest-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+
+
+class SecurityHeaders:
+    """Send the same strict policy with every response. WebAuthn is switched off here and on only where keys sign."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        response.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        response.setdefault(
+            "Permissions-Policy",
+            "publickey-credentials-get=(), publickey-credentials-create=(), camera=(), microphone=(), geolocation=()",
+        )
+        response.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        return response
+
+
+class OneTimePassword:
+    """A person whose password was printed by us can do nothing but choose their own, then goes on."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.user.is_authenticated:
+            person = getattr(request.user, "person", None)
+            change, leave = reverse("account_change_password"), reverse("account_logout")
+            static = request.path.startswith("/static/")
+            if person is not None and person.must_change_password and request.path not in {change, leave} and not static:
+                return redirect(change)
+        return self.get_response(request)
