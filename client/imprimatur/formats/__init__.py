@@ -1,0 +1,1 @@
+"""Bytes and cryptography: every signed or stored format, as pure functions."""
