@@ -5,3 +5,9 @@ from django.apps import AppConfig
 
 class ServerConfig(AppConfig):
     name = "server"
+
+    def ready(self) -> None:
+        from server import checks, logs
+
+        logs.configure()
+        assert checks is not None  # importing registers the checks

@@ -1,0 +1,79 @@
+"""Numbered system checks. A misconfiguration is an error with a hint, not a surprise at night."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+
+
+@register(Tags.security)
+def origins(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Signatures and sockets are checked against the configured origins, so each must be one."""
+    problems: list[CheckMessage] = []
+    for origin in settings.ORIGINS:
+        parts = urlsplit(origin)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path or parts.query:
+            problems.append(
+                Error(
+                    f"{origin!r} is not an origin.",
+                    hint="IMPRIMATUR_ORIGINS takes values such as https://desk.example.org, separated by commas.",
+                    id="imprimatur.E001",
+                )
+            )
+        elif parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+            problems.append(
+                Warning(
+                    f"{origin} is not encrypted.",
+                    hint="Put a proxy with TLS in front; passkeys and secure cookies need it.",
+                    id="imprimatur.W001",
+                )
+            )
+    if "*" in settings.ALLOWED_HOSTS or "" in settings.ALLOWED_HOSTS:
+        problems.append(
+            Error(
+                "A wildcard host would let any page open a socket to the desk.",
+                hint="Name the hosts in IMPRIMATUR_ORIGINS.",
+                id="imprimatur.E002",
+            )
+        )
+    return problems
+
+
+@register(Tags.database)
+def durability(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """SQLite must commit durably and take its lock at once."""
+    options = settings.DATABASES["default"].get("OPTIONS", {})
+    if connection.vendor != "sqlite":
+        return []
+    if options.get("transaction_mode") == "IMMEDIATE" and "synchronous=FULL" in options.get("init_command", ""):
+        return []
+    return [
+        Error(
+            "SQLite is not set to commit durably.",
+            hint="Keep transaction_mode IMMEDIATE and synchronous=FULL: an acknowledged decision must survive power loss.",
+            id="imprimatur.E003",
+        )
+    ]
+
+
+def assert_durable() -> None:
+    """Ask the database itself, at start. Raises ImproperlyConfigured when a commit would not survive power loss."""
+    from audit import guards
+
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("PRAGMA synchronous")
+            [value] = cursor.fetchone()
+            if value < 2:
+                raise ImproperlyConfigured("SQLite runs with synchronous below FULL; an acknowledged decision could be lost")
+        else:
+            cursor.execute("SHOW synchronous_commit")
+            [value] = cursor.fetchone()
+            if value in {"off", "local"}:
+                raise ImproperlyConfigured(f"PostgreSQL runs with synchronous_commit={value}; set it to on")
+    guards.check_installed()

@@ -1,0 +1,13 @@
+"""`manage.py rqworker`, with the JSON serializer: who can write to Redis must not run code in the worker."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+
+from django_rq.management.commands.rqworker import Command as Upstream
+
+
+class Command(Upstream):  # type: ignore[misc]  # django_rq ships no types
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.set_defaults(serializer="rq.serializers.JSONSerializer")
