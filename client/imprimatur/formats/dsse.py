@@ -48,9 +48,7 @@ def pae(payload_type: str, body: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(body), body)
 
 
-def seal(
-    payload: bytes, sign: Callable[[bytes], bytes], keyid: str, payload_type: str = PAYLOAD_TYPE
-) -> bytes:
+def seal(payload: bytes, sign: Callable[[bytes], bytes], keyid: str, payload_type: str = PAYLOAD_TYPE) -> bytes:
     """Sign `payload` and return the bytes of its envelope.
 
     `sign` gets the PAE bytes; `keyid` is securesystemslib's key id (`keys.dsse_keyid`), so that its verifier and

@@ -31,7 +31,7 @@ _Cached = tuple[int, int, int, int]
 _IDENTITY: _Point = (0, 1, 1, 0)
 
 
-class SigningUnavailable(RuntimeError):
+class SigningUnavailableError(RuntimeError):
     """Signing was asked for, but PyNaCl is not installed."""
 
 
@@ -93,7 +93,7 @@ def check_public_key(public_key: bytes) -> None:
 
 
 def public_key(seed: bytes) -> bytes:
-    """Return the public key (32 bytes) of a private seed (32 bytes). Raises ValueError, SigningUnavailable."""
+    """Return the public key (32 bytes) of a private seed (32 bytes). Raises ValueError, SigningUnavailableError."""
     return _secret(seed)[0]
 
 
@@ -101,7 +101,7 @@ def sign(seed: bytes, message: bytes) -> bytes:
     """Sign `message` with a private seed (32 bytes) and return 64 bytes.
 
     Only through PyNaCl: a pure Python signature would leak the key through its timing. Raises ValueError for a seed
-    of another length and SigningUnavailable without PyNaCl.
+    of another length and SigningUnavailableError without PyNaCl.
     """
     _, secret = _secret(seed)
     signed: bytes = _signing_bindings().crypto_sign(bytes(message), secret)
@@ -125,7 +125,7 @@ def _bad_signature() -> type[Exception]:
 def _signing_bindings() -> types.ModuleType:
     bindings = _bindings()
     if bindings is None:
-        raise SigningUnavailable("signing needs PyNaCl: install it with `pip install PyNaCl`")
+        raise SigningUnavailableError("signing needs PyNaCl: install it with `pip install PyNaCl`")
     return bindings
 
 

@@ -125,9 +125,7 @@ def inclusion_proof(source: Sequence[bytes] | NodeGetter, index: int, size: int 
     return proof
 
 
-def consistency_proof(
-    source: Sequence[bytes] | NodeGetter, old_size: int, new_size: int | None = None
-) -> list[bytes]:
+def consistency_proof(source: Sequence[bytes] | NodeGetter, old_size: int, new_size: int | None = None) -> list[bytes]:
     """Prove that the tree of `old_size` leaves is a prefix of the one of `new_size` (RFC 9162, 2.1.4.1).
 
     Empty when the sizes are equal. Raises MerkleError unless 1 <= old_size <= new_size: about the empty tree there
@@ -176,9 +174,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     return last == 0 and computed == root
 
 
-def verify_consistency(
-    old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]
-) -> bool:
+def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
     """Tell whether `proof` shows that the new tree only appended to the old one (RFC 9162, 2.1.4.2).
 
     Anything malformed is False, and so is an old size of 0: such a proof would say nothing about the old tree.

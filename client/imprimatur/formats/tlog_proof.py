@@ -6,6 +6,8 @@
     <base64 hashes, leaf to root>
     <empty line>
     <signed checkpoint>
+
+The entry itself is not inside: whoever verifies brings its exact bytes.
 """
 
 from __future__ import annotations
