@@ -1,0 +1,56 @@
+"""Register an SSH key with which a person signs delegations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from audit.log import Appended, Writer
+from imprimatur.formats import sshsig
+
+from governance.actions.add_person import actor_of
+from governance.actors import must_be_admin, roles_of
+from governance.errors import Refused
+from governance.models import ADMIN, Person, PersonKey
+
+
+@dataclass(frozen=True)
+class Command:
+    """``line`` is one line of a ``.pub`` file. ``by`` is the person themselves or an admin; None: the console."""
+
+    person: Person
+    line: str
+    by: Person | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    key: PersonKey
+    entry: Appended
+
+
+def apply(writer: Writer, command: Command) -> Result:
+    """Add the key. A key belongs to one person, for ever: a revoked one cannot come back under any name.
+
+    Raises Refused: invalid (not an Ed25519 key), not-allowed, conflict (registered already).
+    """
+    person = Person.objects.select_related("user").get(pk=command.person.pk)
+    if ADMIN not in roles_of(person):
+        raise Refused("not-allowed", "Only an admin signs delegations, so only an admin's key is registered.")
+    if command.by is not None and command.by.pk != person.pk:
+        must_be_admin(command.by)
+    try:
+        key = sshsig.parse_public_key(command.line)
+    except sshsig.SshSigError as error:
+        raise Refused("invalid", f"This key cannot be used: {error}") from None
+    if PersonKey.objects.filter(fingerprint=key.fingerprint).exists():
+        raise Refused("conflict", "This key is registered already. Make a new one with: ssh-keygen -t ed25519")
+    row = PersonKey.objects.create(
+        fingerprint=key.fingerprint, person=person, line=key.line, purpose="delegation", added_at=writer.now
+    )
+    entry = writer.append(
+        "person.key_added",
+        subject=person.id,
+        actor=actor_of(command.by),
+        body={"person": person.id, "key": key.line, "fingerprint": key.fingerprint, "purpose": row.purpose},
+    )
+    return Result(row, entry)
