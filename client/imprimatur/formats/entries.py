@@ -270,10 +270,6 @@ ENTRY = Obj(
 )
 
 
-class EntryError(ValueError):
-    """The entry cannot be in a log: wrong shape, wrong bytes, too large, or at odds with itself."""
-
-
 def build(
     *,
     realm: str,
@@ -286,7 +282,7 @@ def build(
     refs: Iterable[Mapping[str, Any]] = (),
     body: Mapping[str, Any],
 ) -> bytes:
-    """The payload bytes of one entry, checked against its kind's schema. Raises :class:`EntryError`."""
+    """The payload bytes of one entry, checked against its kind's schema. Raises ShapeError or CanonicalError."""
     entry = {
         "v": 1,
         "realm": realm,
@@ -299,31 +295,29 @@ def build(
         "refs": [dict(ref) for ref in refs],
         "body": dict(body),
     }
-    try:
-        _check(entry)
-        payload = canonical.dumps(entry)
-    except (ShapeError, canonical.CanonicalError) as error:
-        raise EntryError(f"{kind}: {error}") from None
-    if len(payload) > MAX_PAYLOAD:
-        raise EntryError(f"{kind}: {len(payload)} bytes; an entry holds at most {MAX_PAYLOAD}")
+    _check(entry)
+    payload = canonical.dumps(entry)
+    _check_size(payload)
     return payload
 
 
 def parse(payload: bytes) -> dict[str, Any]:
-    """The entry in these bytes: canonical, within the size limit, closed schema. Raises :class:`EntryError`."""
-    if len(payload) > MAX_PAYLOAD:
-        raise EntryError(f"{len(payload)} bytes; an entry holds at most {MAX_PAYLOAD}")
-    try:
-        entry: dict[str, Any] = canonical.loads_canonical(payload)
-        _check(entry)
-    except (ShapeError, canonical.CanonicalError) as error:
-        raise EntryError(str(error)) from None
+    """The entry in these bytes: canonical, within the size limit, closed schema. Raises ShapeError or
+    CanonicalError."""
+    _check_size(payload)
+    entry: dict[str, Any] = canonical.loads_canonical(payload)
+    _check(entry)
     return entry
 
 
 def attempt_digest(attempt: str) -> str:
     """What the log holds of a redeeming attempt: a hash, so that the log does not give away the attempt itself."""
     return digests.tagged(ATTEMPT_TAG, attempt.encode("utf-8"))
+
+
+def _check_size(payload: bytes) -> None:
+    if len(payload) > MAX_PAYLOAD:
+        raise ShapeError("entry", f"has {len(payload)} bytes; an entry holds at most {MAX_PAYLOAD}")
 
 
 def _check(entry: dict[str, Any]) -> None:

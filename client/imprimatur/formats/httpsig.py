@@ -222,7 +222,11 @@ def _signature_base(
 def _path(target_uri: str) -> str:
     if not _TARGET.fullmatch(target_uri):
         raise HttpSigError("signature", "the target must be an absolute http or https URI without a fragment")
-    return urlsplit(target_uri).path
+    path = urlsplit(target_uri).path
+    # A router or proxy may decode or collapse a path; what is signed and what is served must be the same one.
+    if "%" in path or "//" in path or any(segment in (".", "..") for segment in path.split("/")):
+        raise HttpSigError("signature", "the target's path must be plain: no percent-encoding, no empty or dot segments")
+    return path
 
 
 def _check_body(method: str, body: bytes) -> None:
