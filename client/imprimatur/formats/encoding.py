@@ -1,4 +1,7 @@
-"""Base64, strictly: one spelling per value (RFC 4648). Unpadded base64url is ours; padded base64 is DSSE's and C2SP's."""
+"""Base64, strictly: one spelling per value (RFC 4648).
+
+Unpadded base64url is ours; padded base64 is that of DSSE and C2SP.
+"""
 
 from __future__ import annotations
 

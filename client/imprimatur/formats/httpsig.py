@@ -225,7 +225,7 @@ def _path(target_uri: str) -> str:
     path = urlsplit(target_uri).path
     # A router or proxy may decode or collapse a path; what is signed and what is served must be the same one.
     if "%" in path or "//" in path or any(segment in (".", "..") for segment in path.split("/")):
-        raise HttpSigError("signature", "the target's path must be plain: no percent-encoding, no empty or dot segments")
+        raise HttpSigError("signature", "the path must be plain: no percent-encoding, no empty or dot segments")
     return path
 
 

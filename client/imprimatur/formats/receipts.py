@@ -14,7 +14,8 @@ from typing import Any
 
 from imprimatur.formats import binding, canonical, dsse, entries, sshsig, statement
 from imprimatur.formats.encoding import b64u, un_b64u
-from imprimatur.formats.shapes import Int, ListOf, Obj, ShapeError, Text, check as check_shape
+from imprimatur.formats.shapes import Int, ListOf, Obj, ShapeError, Text
+from imprimatur.formats.shapes import check as check_shape
 from imprimatur.formats.timestamps import parse_time
 
 _ENVELOPE = Text(max=65_535)

@@ -249,7 +249,7 @@ class Tagged:
 
 
 @dataclass(frozen=True)
-class Any_:
+class Any_:  # noqa: N801 - `Any` is typing's
     """Anything a signed object may hold; the canonical encoder is what limits it."""
 
     def check(self, value: Any, where: str) -> None:
