@@ -1,0 +1,45 @@
+"""Suspend an agent: from the commit on nothing it holds or passed on can be used, until it is resumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from audit.log import Appended, Writer
+
+from governance import cascade
+from governance.actions.add_person import actor_of
+from governance.actors import must_be_admin
+from governance.errors import Refused
+from governance.models import Agent, Delegation, Person
+
+
+@dataclass(frozen=True)
+class Command:
+    """``by`` is an admin or the agent's owner; None: the operator's console."""
+
+    agent: Agent
+    reason: str
+    by: Person | None = None
+
+
+def apply(writer: Writer, command: Command) -> Appended:
+    """Suspend it. Raises Refused: not-allowed, invalid (no reason), conflict (suspended already)."""
+    agent = Agent.objects.get(pk=command.agent.pk)
+    if command.by is not None and command.by.pk != agent.owner_id:
+        must_be_admin(command.by)
+    if not command.reason.strip():
+        raise Refused("invalid", "Say why: the reason goes into the log.")
+    if agent.state == Agent.SUSPENDED:
+        raise Refused("conflict", f"{agent.name} is suspended already.")
+    agent.state = Agent.SUSPENDED
+    agent.save(update_fields=["state"])
+    entry = writer.append(
+        "agent.suspended",
+        subject=agent.id,
+        agent=agent.id,
+        actor=actor_of(command.by),
+        body={"agent": agent.id, "reason": command.reason},
+    )
+    held = Delegation.objects.filter(subject=agent).values_list("id", flat=True)
+    cascade.sweep(writer, entry, agents={agent.id}, delegations=held)
+    return entry
