@@ -191,6 +191,26 @@ def test_invariant_7_both_paths_agree_about_keys_with_a_low_order_part() -> None
     assert verdicts == {True, False}
 
 
+def test_invariant_7_both_paths_agree_on_every_mix_of_low_order_parts() -> None:
+    """Build a signature for each key a*B + T and each R = r*B + T', zero a and r included, as C2SP CCTV does."""
+    torsion = [multiply(times, EIGHTH) for times in range(8)]
+    keys_by_secret = {secret: [add(multiply(secret, BASE), part) for part in torsion] for secret in (0, 11**40)}
+    rs_by_nonce = {nonce: [add(multiply(nonce, BASE), part) for part in torsion] for nonce in (0, 13**40)}
+    accepted = 0
+    for secret, key_points in keys_by_secret.items():
+        for nonce, r_points in rs_by_nonce.items():
+            for public_key in map(encode, key_points):
+                for r in map(encode, r_points):
+                    for message in (b"one", b"two"):
+                        scalar = (nonce + challenge(r, public_key, message) % ORDER * secret) % ORDER
+                        signature = r + scalar.to_bytes(32, "little")
+                        verdict = ed25519.verify_pure(public_key, message, signature)
+                        assert verdict is ed25519.verify(public_key, message, signature)
+                        assert not verdict or (secret and nonce)
+                        accepted += verdict
+    assert accepted
+
+
 @pytest.mark.parametrize("public_key", [*LOW_ORDER, *NOT_CANONICAL], ids=bytes.hex)
 def test_low_order_and_non_canonical_keys_cannot_be_registered(public_key: bytes) -> None:
     with pytest.raises(ValueError, match=r"low order|canonical"):
