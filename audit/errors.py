@@ -1,5 +1,7 @@
 """What the log says when it cannot take an entry. Each means: no decision was made."""
 
+# ruff: noqa: N818  # named for what happened, as callers say it
+
 from __future__ import annotations
 
 
@@ -14,8 +16,33 @@ class LogNotBegun(LogError):
         return "This installation has no log yet. Run `manage.py begin` once."
 
 
+class LogAlreadyBegun(LogError):
+    """There is a log, and there will never be a second beginning."""
+
+    def __str__(self) -> str:
+        return "This installation already has a log. Nothing was changed."
+
+
 class LogFrozen(LogError):
     """The log was frozen, on purpose or by a check that found it broken."""
 
     def __str__(self) -> str:
         return f"The log is frozen: {self.args[0]}" if self.args else "The log is frozen."
+
+
+class ClockBehind(LogError):
+    """This machine's clock is well behind the last entry, so every expiry would be judged wrongly."""
+
+    def __str__(self) -> str:
+        return (
+            f"The clock of this machine is {self.args[0]} s behind the last entry of the log. Set the clock, then ask "
+            "again."
+        )
+
+
+class NotPublished(LookupError):
+    """The entry, or a checkpoint that covers it, is not published yet. Ask again in a moment."""
+
+
+class PublishRefused(Exception):
+    """What should be published contradicts what was: the log has been frozen with this reason."""

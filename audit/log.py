@@ -11,19 +11,22 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from django.db import connection, transaction
-from imprimatur.formats import dsse, entries, merkle
-from imprimatur.formats.timestamps import format_time, parse_time
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from audit import signer
-from audit.errors import LogFrozen, LogNotBegun
+from audit.errors import ClockBehind, LogError, LogFrozen, LogNotBegun
 from audit.models import Entry, LogHead, Opening, Outbox
+from imprimatur.formats import dsse, entries, merkle
+from imprimatur.formats.timestamps import format_time
 
 C = TypeVar("C")
 R = TypeVar("R")
+
+# A clock may be stepped back a little by its synchronisation; more than this is wrong, and no expiry could be trusted.
+MOST_BEHIND = timedelta(seconds=60)
 
 _inside = threading.local()
 
@@ -72,6 +75,8 @@ class Writer:
         self.realm = head.realm
         self.epoch = head.epoch
         now = utc_now()
+        if head.last_time and head.last_time - now > MOST_BEHIND:
+            raise ClockBehind(int((head.last_time - now).total_seconds()))
         self.now = max(now, head.last_time) if head.last_time else now
         self.size = head.size
         self._last_leaf = head.last_leaf
@@ -90,7 +95,7 @@ class Writer:
         refs: Sequence[tuple[str, int]] = (),
         agent: str = "",
     ) -> Appended:
-        """Sign one entry and give it the next index. Raises ShapeError when the body is not of the kind's shape."""
+        """Sign one entry and give it the next index. Raises EntryError when the body is not of the kind's shape."""
         index = self.size
         payload = entries.build(
             realm=self.realm,
@@ -137,31 +142,38 @@ class Writer:
         """Run something once the transaction is durable: wake a waiting agent, tell the sockets."""
         self._effects.append(effect)
 
-    def _finish(self, head: LogHead) -> None:
+    def finish(self, head: LogHead) -> None:
+        """Insert what was gathered, move the head, queue the after-effects. Called once, at the transaction's end."""
         if self._openings:
             Opening.objects.bulk_create(self._openings, ignore_conflicts=True)
         if self._outbox:
             Outbox.objects.bulk_create(self._outbox)
         if self._entries:
             Entry.objects.bulk_create(self._entries)
-            LogHead.objects.filter(pk=head.pk).update(
-                size=self.size, last_leaf=self._last_leaf, last_time=self.now
-            )
+            LogHead.objects.filter(pk=head.pk).update(size=self.size, last_leaf=self._last_leaf, last_time=self.now)
+            transaction.on_commit(_kick_publisher, robust=True)
         for effect in self._effects:
             transaction.on_commit(effect, robust=True)
+
+
+def _kick_publisher() -> None:
+    from audit import publisher
+
+    publisher.kick()
 
 
 @contextmanager
 def writing() -> Iterator[Writer]:
     """Open the one kind of transaction that changes state: head row locked first, entries inserted on exit.
 
-    Raises LogNotBegun before ``manage.py begin``, LogFrozen while the log is frozen, RuntimeError when nested.
+    Raises LogNotBegun before ``manage.py begin``, LogFrozen while the log is frozen, ClockBehind when time ran
+    backwards, RuntimeError when nested or when called inside another transaction (whose locks would come first).
     """
     if getattr(_inside, "writing", False):
         raise RuntimeError("writing() does not nest: a command must never open a transaction of its own")
     _inside.writing = True
     try:
-        with transaction.atomic():
+        with transaction.atomic(durable=True):
             head = LogHead.objects.select_for_update().first() if _locks_rows() else LogHead.objects.first()
             if head is None:
                 raise LogNotBegun
@@ -169,7 +181,7 @@ def writing() -> Iterator[Writer]:
                 raise LogFrozen(head.frozen_reason)
             writer = Writer(head)
             yield writer
-            writer._finish(head)
+            writer.finish(head)
     finally:
         _inside.writing = False
 
@@ -179,18 +191,33 @@ def _locks_rows() -> bool:
     return bool(connection.features.has_select_for_update)
 
 
+def freeze(reason: str) -> None:
+    """Stop the log: nothing is decided until an operator recovers it. A first reason is never overwritten."""
+    LogHead.objects.filter(state=LogHead.OPEN).update(state=LogHead.FROZEN, frozen_reason=reason)
+
+
 def run_batch(commands: Sequence[tuple[Callable[[Writer, Any], Any], Any]]) -> list[Any | BaseException]:
-    """Apply many commands in one transaction. If any raises, replay them one by one: only the poisonous one fails."""
+    """Apply many commands in one transaction, and return their results in order; an error stands in its place.
+
+    If a command raises, everything is rolled back and the halves are replayed, down to single commands: only the
+    poisonous one fails. If the transaction cannot be opened, or the database goes away while it commits, every
+    command gets that error: nothing is replayed whose outcome is not known, and asking again is safe.
+    """
+    applying = False
     try:
         with writing() as writer:
-            return [apply(writer, command) for apply, command in commands]
+            applying = True
+            results = [apply(writer, command) for apply, command in commands]
+            applying = False
+        return results
+    except (OperationalError, InterfaceError, LogError) as error:
+        if not applying or len(commands) == 1:
+            return [error] * len(commands)
     except Exception as error:
         if len(commands) == 1:
             return [error]
-    results: list[Any | BaseException] = []
-    for single in commands:
-        results.extend(run_batch([single]))
-    return results
+    middle = len(commands) // 2
+    return [*run_batch(commands[:middle]), *run_batch(commands[middle:])]
 
 
 def commit(apply: Callable[[Writer, C], R], command: C) -> R:
@@ -199,6 +226,9 @@ def commit(apply: Callable[[Writer, C], R], command: C) -> R:
 
     thread = running()
     if thread is not None and threading.current_thread() is not thread:
+        if connection.in_atomic_block:
+            # The writer would wait for this transaction's locks, and this transaction for the writer.
+            raise RuntimeError("commit() was called inside a transaction: call it outside")
         return thread.submit(apply, command).result()
     [result] = run_batch([(apply, command)])
     if isinstance(result, BaseException):
@@ -206,4 +236,4 @@ def commit(apply: Callable[[Writer, C], R], command: C) -> R:
     return result  # type: ignore[no-any-return]  # run_batch is untyped by nature: it mixes commands
 
 
-__all__ = ["SYSTEM", "Actor", "Appended", "Writer", "commit", "parse_time", "run_batch", "utc_now", "writing"]
+__all__ = ["SYSTEM", "Actor", "Appended", "Writer", "commit", "freeze", "run_batch", "utc_now", "writing"]

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from django.conf import settings
+
 from imprimatur.formats.keys import KeyPair
 
 DECISION, LOG = "decision.key", "log.key"

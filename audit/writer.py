@@ -27,20 +27,23 @@ class WriterThread(threading.Thread):
         super().__init__(name="writer", daemon=True)
         self._queue: queue.SimpleQueue[tuple[Callable[..., Any], Any, Future[Any]] | None] = queue.SimpleQueue()
         self._stopping = False
+        self._gate = threading.Lock()  # so that nothing is queued behind the mark that ends the thread
 
     def submit(self, apply: Callable[[log.Writer, C], R], command: C) -> Future[R]:
         """Queue a command. The future resolves after its transaction is durable, or with the error it raised."""
         future: Future[R] = Future()
-        if self._stopping:
-            future.set_exception(RuntimeError("the writer is stopping"))
-            return future
-        self._queue.put((apply, command, future))
+        with self._gate:
+            if self._stopping:
+                future.set_exception(RuntimeError("the writer is stopping: nothing was decided, ask again"))
+            else:
+                self._queue.put((apply, command, future))
         return future
 
     def stop(self, timeout: float = 10) -> None:
         """Finish what has queued, then end."""
-        self._stopping = True
-        self._queue.put(None)
+        with self._gate:
+            self._stopping = True
+            self._queue.put(None)
         self.join(timeout)
 
     def run(self) -> None:
@@ -54,7 +57,9 @@ class WriterThread(threading.Thread):
         batch = []
         item = first
         while item is not None:
-            batch.append(item)
+            # Who no longer waits asked for nothing; and from here on nobody can cancel what is being decided.
+            if item[2].set_running_or_notify_cancel():
+                batch.append(item)
             if len(batch) == MOST_IN_A_BATCH:
                 break
             try:

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import pytest
+from audit import guards
+from audit.models import Checkpoint, Entry, LogHead
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
+
+from tests.append_only import lifted
+from tests.audit.acts import append
+
+COLUMNS = '"index", leaf, envelope, time, kind, subject, actor_type, actor_id, agent, verdict, risk'
+
+
+def refused(sql: str, *parameters: object) -> str:
+    with pytest.raises(DatabaseError) as caught, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+    return str(caught.value)
+
+
+def insert(index: int, leaf: str, verb: str = "INSERT") -> tuple[object, ...]:
+    sql = f"{verb} INTO audit_entry ({COLUMNS}) VALUES (%s, %s, %s, %s, 'k', 's', 'system', 'x', '', '', '')"
+    return sql, index, leaf, b"{}", timezone.now()
+
+
+@pytest.fixture
+def entries(begun) -> list[Entry]:
+    append(2)
+    Checkpoint.objects.create(size=3, root="0" * 64, note="n", published_at=timezone.now())
+    return list(Entry.objects.all())
+
+
+def test_invariant_6_an_entry_is_never_updated_or_deleted(entries) -> None:
+    assert "append-only" in refused("UPDATE audit_entry SET subject = 'other' WHERE \"index\" = 1")
+    assert "append-only" in refused('DELETE FROM audit_entry WHERE "index" = 2')
+    with pytest.raises(DatabaseError), transaction.atomic():
+        Entry.objects.all().update(kind="other")
+    assert list(Entry.objects.all()) == entries
+
+
+def test_invariant_6_an_entry_has_the_next_index_and_no_other(entries) -> None:
+    for index in (0, 1, 2, 4, 100, -1):
+        assert "next index" in refused(*insert(index, f"{index:064}"))
+    with connection.cursor() as cursor:
+        sql, *parameters = insert(3, "3" * 64)
+        cursor.execute(sql, parameters)
+    assert Entry.objects.count() == 4
+
+
+def test_invariant_6_many_entries_inserted_at_once_are_checked_one_by_one(entries) -> None:
+    def row(index: int) -> Entry:
+        return Entry(index=index, leaf=f"{index:064}", envelope=b"{}", time=timezone.now(), kind="k", subject="s")
+
+    with pytest.raises(DatabaseError), transaction.atomic():
+        Entry.objects.bulk_create([row(3), row(5)])
+    Entry.objects.bulk_create([row(3), row(4)])
+    assert Entry.objects.count() == 5
+
+
+def test_invariant_6_a_checkpoint_is_never_changed_deleted_or_smaller(entries) -> None:
+    assert refused("UPDATE audit_checkpoint SET note = 'other'")
+    assert refused("DELETE FROM audit_checkpoint")
+    for size in (2, 3):
+        assert refused("INSERT INTO audit_checkpoint (size, root, note, published_at) VALUES (%s, 'r', 'n', %s)",
+                       size, timezone.now())  # fmt: skip
+
+
+def test_invariant_6_the_head_never_shrinks_and_there_is_only_one(entries) -> None:
+    assert refused("UPDATE audit_loghead SET size = 1")
+    assert refused("UPDATE audit_loghead SET realm = 'other'")
+    assert refused("DELETE FROM audit_loghead")
+    with pytest.raises(DatabaseError), transaction.atomic():
+        LogHead.objects.create(realm="second")
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="REPLACE is SQLite's")
+@pytest.mark.parametrize("recursive", ["ON", "OFF"])
+def test_invariant_6_replace_overwrites_nothing_under_any_pragma(entries, recursive) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA recursive_triggers = {recursive}")
+    assert "append-only" in refused(*insert(1, "9" * 64, "INSERT OR REPLACE"))
+    # The next index is allowed, but the leaf is one that exists: REPLACE would silently drop the older entry.
+    assert "append-only" in refused(*insert(3, entries[1].leaf, "INSERT OR REPLACE"))
+    assert "append-only" in refused(*insert(3, entries[1].leaf, "REPLACE"))
+    assert "append-only" in refused("UPDATE OR REPLACE audit_entry SET \"index\" = 0 WHERE \"index\" = 1")
+    assert list(Entry.objects.all()) == entries
+
+
+@pytest.mark.postgres
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="needs PostgreSQL as the database of the tests")
+def test_invariant_6_postgresql_refuses_truncate_upsert_and_replica_sessions(entries) -> None:
+    assert "append-only" in refused("TRUNCATE audit_entry CASCADE")
+    assert refused("TRUNCATE audit_checkpoint")
+    assert refused("TRUNCATE audit_loghead")
+    sql, *parameters = insert(1, "9" * 64)
+    assert refused(f"{sql} ON CONFLICT (\"index\") DO UPDATE SET subject = 'other'", *parameters)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        assert refused('DELETE FROM audit_entry WHERE "index" = 2')
+
+
+def test_the_start_up_check_names_a_guard_that_is_missing(begun) -> None:
+    assert guards.check_installed() == []
+    with connection.cursor() as cursor:
+        suffix = " ON audit_entry" if connection.vendor == "postgresql" else ""
+        cursor.execute(f"DROP TRIGGER audit_entry_append{suffix}")
+    [problem] = guards.check_installed()
+    assert "audit_entry_append" in problem
+
+
+def test_the_guards_can_be_lifted_in_a_test_and_stand_again_afterwards(entries) -> None:
+    with lifted():
+        Entry.objects.filter(index=2).delete()
+    assert guards.check_installed() == []
+    assert refused('DELETE FROM audit_entry WHERE "index" = 1')
