@@ -8,9 +8,8 @@ The answer for a text never changes between Python versions: the character data 
 standard library, plus the picture and currency blocks. Whatever that table does not know is escaped, which is the safe
 side.
 
-Sources: Unicode UAX #9 (bidirectional controls), UTS #39 (mixed-script and confusable detection), UTS #51 (pictographs),
-OWASP "CSV Injection".
-"""
+Sources: Unicode UAX #9 (bidirectional controls), UTS #39 (mixed-script and confusable detection), UTS #51
+(pictographs), OWASP "CSV Injection". """
 
 from __future__ import annotations
 
@@ -22,8 +21,8 @@ from collections.abc import Iterable
 OPEN, CLOSE = "\u27e6", "\u27e7"
 _UCD = unicodedata.ucd_3_2_0
 
-# Assigned, visible characters that Unicode 3.2 does not know yet: money signs and pictographs. Tags, joiners, skin tones and
-# regional letters are left out on purpose: they change how their neighbours look.
+# Assigned, visible characters that Unicode 3.2 does not know yet: money signs and pictographs. Tags, joiners, skin
+# tones and regional letters are left out on purpose: they change how their neighbours look.
 _NEWER = (
     (0x20A0, 0x20C0),
     (0x1F300, 0x1F3FA),
@@ -143,9 +142,8 @@ def _look_alikes(text: str) -> set[int]:
             alphabets = {name for _, _, name in letters if name != "other"}
             alphabets |= {"latin"} if any(c.isascii() and c.isalpha() for c in word.group()) else set()
             foreign = [(at, c) for at, c, name in letters if name not in ("latin", "other")]
-            if len(alphabets) > 1:
-                found.update(at for at, _ in foreign)
-            elif foreign and all(c in _LOOKS_LATIN for _, c in foreign) and (len(foreign) > 1 or letters_of_ascii):
+            disguised = all(c in _LOOKS_LATIN for _, c in foreign) and (len(foreign) > 1 or letters_of_ascii)
+            if len(alphabets) > 1 or disguised:
                 found.update(at for at, _ in foreign)
             if machine:
                 found.update(at for at, c, _ in letters if _within(ord(c), _LATIN_STAND_INS))
@@ -155,8 +153,8 @@ def _look_alikes(text: str) -> set[int]:
 def visible(text: str, *, lines: bool = False) -> str:
     """Show every hidden, reordering or look-alike character as an escape; shorten nothing.
 
-    With `lines`, line feeds and tabs stay (for content shown in a block of its own). Without it they are escaped too, and
-    so are leading, trailing and doubled spaces, so that a value can neither forge a second line nor hide a blank.
+    With `lines`, line feeds and tabs stay (for content shown in a block of its own). Without it they are escaped too,
+    and so are leading, trailing and doubled spaces, so that a value can neither forge a second line nor hide a blank.
     """
     if (_PLAIN_LINES if lines else _PLAIN).match(text):
         shown = text
@@ -196,9 +194,9 @@ _DEFANG = re.compile(r"\[(?=\.|@|://)|://|(?<=[^\W_])\.(?=[^\W\d_])|(?<=\S)@(?=\
 def inert(text: str, where: str = "html", *, lines: bool = False) -> str:
     """Text from an agent, safe to place in one medium: "html", "terminal", "csv" or "mail".
 
-    html: no markup can form, in an element or in a quoted attribute. terminal: no control sequence can form. csv: the cell is
-    not a formula (a leading quote marks it; the csv writer still does the quoting). mail: no address or link becomes
-    clickable. `lines` keeps line feeds and tabs. Raises ValueError for a medium it does not know.
+    html: no markup can form, in an element or in a quoted attribute. terminal: no control sequence can form. csv: the
+    cell is not a formula (a leading quote marks it; the csv writer still does the quoting). mail: no address or link
+    becomes clickable. `lines` keeps line feeds and tabs. Raises ValueError for a medium it does not know.
     """
     if where == "html":
         return html.escape(visible(text, lines=lines), quote=True)

@@ -93,9 +93,7 @@ _TOKEN = re.compile(
     r"(?P<space>\s+|//[^\n]*)"
     r"|(?P<text>[rRbB]{0,2}(?:\"\"\"(?:\\.|[^\\])*?\"\"\"|'''(?:\\.|[^\\])*?'''|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'))"
     r"|(?P<number>0[xX][0-9a-fA-F]+[uU]?|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[uU]?)"
-    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
-    r"|(?P<mark><=|>=|==|!=|&&|\|\||[<>!?:.,()\[\]{}+\-*/%])",
-    re.DOTALL,
+    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)" r"|(?P<mark><=|>=|==|!=|&&|\|\||[<>!?:.,()\[\]{}+\-*/%])", re.DOTALL,
 )
 
 
@@ -198,7 +196,8 @@ def _matching(tokens: list[Token], at: int) -> int:
 def _bound(tokens: list[Token]) -> set[str]:
     """Names that list macros bind; refuses one that hides a fact, and macros within macros (their cost multiplies)."""
     names: set[str] = set()
-    depth, macro_depths = 0, []
+    depth = 0
+    macro_depths: list[int] = []
     for place, (kind, text) in enumerate(tokens):
         if kind == "mark" and text in _OPENERS:
             depth += 1
@@ -278,7 +277,7 @@ class Condition:
                 )
 
     def holds(self, context: Any) -> bool:
-        """Evaluate in a context from `Facts`. Raises ConditionError for an error of any kind or an answer that is not a boolean."""
+        """Evaluate in a context from `context`. Raises ConditionError for any error and any answer but a boolean."""
         try:
             answer = self._program.execute(context)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -302,7 +301,7 @@ _SENTENCES: dict[type[BaseException], str] = {
 
 
 def money_function(unit: str) -> Callable[..., int]:
-    """`money("5.00")` or `money("5.00", "USD")`: millionths. With a unit, a cost in another unit is an error, not a comparison."""
+    """`money("5.00", "USD")` in millionths. A cost in another unit than the one named is an error, not a comparison."""
 
     def convert(amount: object, wanted: object = None) -> int:
         if not isinstance(amount, str) or (wanted is not None and unit and wanted != unit):

@@ -1,10 +1,9 @@
 """Policy: which risk a call carries, and what is never done. The answer to every question is at least explained.
 
-Order: deny rules, then the first rule that matches, then floors take the maximum. Each effect of a call is judged on its
-own and the worst counts, so a harmless recipient cannot stand in for the others. Unknown is HIGH, an error is at least HIGH
-(and denies, if it stands in a deny rule), and the agent's own estimate can only raise. Nothing an agent wrote is repeated in
-an explanation.
-"""
+Order: deny rules, then the first rule that matches, then floors take the maximum. Each effect of a call is judged on
+its own and the worst counts, so a harmless recipient cannot stand in for the others. Unknown is HIGH, an error is at
+least HIGH (and denies, if it stands in a deny rule), and the agent's own estimate can only raise. Nothing an agent
+wrote is repeated in an explanation. """
 
 from __future__ import annotations
 
@@ -79,7 +78,8 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything a policy may look at. Derived by the server; `risk_claimed` alone is the agent's word, and only raises.
+    """Everything a policy may look at. Derived by the server; `risk_claimed` alone is the agent's word, and only
+    raises.
 
     `size` is bytes; absent for a known tool means that it carries no content. `time` must know its zone.
     """
@@ -106,7 +106,7 @@ class Facts:
 
     @classmethod
     def of(cls, document: Mapping[str, Any], derived: Derived, parameters: Mapping[str, Any], **more: Any) -> Facts:
-        """The facts of one call of a registered tool; `more` holds what the registry cannot know (agent, owner, time, ...)."""
+        """The facts of one call of a registered tool; `more` holds the rest (agent, owner, time, ...)."""
         return cls(
             tool=document["name"],
             effects=derived.effects,
@@ -151,10 +151,6 @@ class Verdict:
     def denied(self) -> bool:
         """Whether a deny rule ended it."""
         return self.outcome == "deny"
-
-
-class _Judge(Protocol):
-    def __call__(self, rule: _Rule, pair: tuple[str, str]) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -265,10 +261,11 @@ class Policy:
         return digest(self.document)
 
     def ttl(self, risk: Risk, asked: int | None = None) -> int:
-        """Seconds a pending request of this risk may wait: what was asked (or the default), within the policy's limits."""
+        """Seconds a pending request of this risk may wait: what was asked, or the default, within the limits."""
         limits = {**_TTL_DEFAULTS, **self.document.get("ttl", {})}
         ceiling = limits["critical"] if risk is Risk.CRITICAL else limits["maximum"]
-        return max(60, min(limits["default"] if asked is None else asked, ceiling))
+        wanted = limits["default"] if asked is None else asked
+        return int(max(60, min(wanted, ceiling)))
 
     def evaluate(self, facts: Facts, frozen: bool = False) -> Verdict:
         """Judge one request. Total: any facts give a verdict, and none gives LOW by mistake."""
@@ -314,7 +311,7 @@ class Policy:
     def _judge(
         self, facts: Facts, evaluation: _Evaluation
     ) -> tuple[Risk, str, list[str], tuple[dict[str, Any], ...], bool]:
-        """The worst answer over all effects; a rule that fails counts as if it might have matched, and the search goes on."""
+        """The worst answer over all effects. A rule that fails counts as if it had matched, and the search goes on."""
         worst, name = Risk.LOW, ""
         why: list[str] = []
         need: dict[str, int] = {}
@@ -356,7 +353,7 @@ class Policy:
             yield "agent", risk_of(facts.risk_claimed), "the agent itself asked for that"
 
     def satisfiable_by(self, people: Iterable[_Person]) -> list[Problem]:
-        """What these people could never answer. Only active humans count; one person answers once, unless `single_human`."""
+        """What these people could never answer. Only active humans count, each once unless `single_human`."""
         able = [frozenset(person.roles) for person in people if person.human and person.active]
         found = [
             Problem(
@@ -420,8 +417,8 @@ def digest(document: Mapping[str, Any]) -> str:
 def validate(document: object) -> Policy:
     """Check a parsed document and build the policy. Raises PolicyError with everything that is wrong.
 
-    Refused: an open or unknown shape, conditions that do not compile, name unknown facts or order text, and repeated names.
-    Rules that can never be reached, or that approve everything, are warnings of the policy returned.
+    Refused: an open or unknown shape, conditions that do not compile, name unknown facts or order text, and repeated
+    names. Rules that can never be reached, or that approve everything, are warnings of the policy returned.
     """
     try:
         shapes.check(document, SHAPE, "")
@@ -439,7 +436,7 @@ def validate(document: object) -> Policy:
     }
     if found:
         raise PolicyError(found)
-    return Policy(document, compiled["rules"], compiled["deny"], _warnings(compiled["deny"], compiled["rules"]))
+    return Policy(document, compiled["rules"], compiled["deny"], list(_warnings(compiled["deny"], compiled["rules"])))
 
 
 def _compile(raw: Mapping[str, Any], where: str, names: dict[str, str], found: list[Problem]) -> _Rule:
@@ -501,7 +498,8 @@ def _warnings(denials: Sequence[_Rule], rules: Sequence[_Rule]) -> Iterator[Prob
 
 
 def from_toml(text: str) -> dict[str, Any]:
-    """Parse TOML into a document (its `typ`, `deny` and `rules` may be left out). Raises PolicyError when it is not TOML.
+    """Parse TOML into a document (its `typ`, `deny` and `rules` may be left out). Raises PolicyError when it is not
+    TOML.
 
     The result still needs `validate`.
     """
@@ -515,7 +513,7 @@ def from_toml(text: str) -> dict[str, Any]:
 
 
 def to_toml(document: Mapping[str, Any]) -> str:
-    """Write a document as TOML that `from_toml` reads back to the same document. Needs tomlkit (RuntimeError without)."""
+    """Write TOML that `from_toml` reads back to the same document. Needs tomlkit (RuntimeError without)."""
     try:
         import tomlkit
     except ImportError as error:

@@ -1,9 +1,8 @@
 """The tool registry's documents: what a tool takes, what it does to the world, and how bad that can get.
 
-A document is data that people sign for. Effects, cost, size and target are *derived* from the parameters by its templates,
-so an agent cannot describe its own call. The digest of the whole document is what a binding names as the tool's schema: a
-change to any template is another tool.
-"""
+A document is data that people sign for. Effects, cost, size and target are *derived* from the parameters by its
+templates, so an agent cannot describe its own call. The digest of the whole document is what a binding names as the
+tool's schema: a change to any template is another tool. """
 
 from __future__ import annotations
 
@@ -214,8 +213,8 @@ class Validator:
 def validator(document: Mapping[str, Any]) -> Validator:
     """A compiled validator for the document's schema.
 
-    Needs the optional ``jsonschema-rs`` package (the server has it); raises RuntimeError with what to install without it, and
-    ToolError when the schema is not a valid JSON schema (draft 2020-12).
+    Needs the optional ``jsonschema-rs`` package (the server has it); raises RuntimeError with what to install without
+    it, and ToolError when the schema is not a valid JSON schema (draft 2020-12).
     """
     try:
         import jsonschema_rs
