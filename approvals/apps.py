@@ -6,3 +6,12 @@ from django.apps import AppConfig
 class ApprovalsConfig(AppConfig):
     name = "approvals"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Hook into revocations, policy activations, the outbox and the inbox."""
+        from approvals.actions import invalidate_requests
+        from approvals.notifications import mail, webhook
+
+        invalidate_requests.hook()
+        mail.hook()
+        webhook.hook()

@@ -1,0 +1,224 @@
+"""An agent asks: the request is decided at once or becomes pending, and either way the log says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from audit.log import Actor, Appended, Writer
+from audit.models import Opening
+from governance import judgement, pauses, spend
+from governance.errors import Refused
+from imprimatur.formats import canonical
+from imprimatur.formats.timestamps import format_time
+from imprimatur.rules import states
+
+from approvals import transitions
+from approvals.actions import use_nonce
+from approvals.models import ActionRequest
+from approvals.notifications import topics
+
+MOST_PENDING = 20
+AGENT_EXECUTES = "agent"
+OPEN = "open"
+
+
+@dataclass(frozen=True)
+class Command:
+    """Everything about a wish that can be known before the lock: parsed, derived, judged, rendered, committed to."""
+
+    id: str
+    agent: str
+    key: str  # thumbprint
+    delegation_claimed: str
+    delegation: str | None
+    idempotency_key: str
+    comparison: str
+    tool: str
+    binding: bytes
+    action_digest: str
+    signed_request: dict[str, str]
+    justification: str
+    judgement: judgement.Judgement
+    enforcement: str
+    cost: int
+    unit: str
+    settle: str
+    executor: str
+    card: dict[str, Any]
+    display_digest: str
+    target: str
+    ttl: timedelta
+    attempt: str = ""  # digest; the agent will execute at once if it may
+    supersedes: str | None = None
+    openings: tuple[Opening, ...] = ()
+    nonce: use_nonce.Nonce | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The row as it is now, and the entry that decided it when this very call did."""
+
+    request: ActionRequest
+    decided: Appended | None = None
+    fresh: bool = True
+
+
+def apply(writer: Writer, command: Command) -> Result:
+    """Decide, reserve, record. The same request again answers with the present state and changes nothing.
+
+    Raises Refused: replayed, idempotency-conflict, too-many-pending, already-redeemed, suspended, key-revoked.
+    """
+    use_nonce.apply(writer, command.nonce)
+    before = ActionRequest.objects.filter(agent=command.agent, idempotency_key=command.idempotency_key).first()
+    if before is not None:
+        return _again(before, command)
+    verdict = command.judgement
+    if writer.epoch != verdict.epoch:
+        verdict = judgement.recheck(writer, verdict)
+    request = _row(writer, command, verdict)
+    code = verdict.code or ""
+    if verdict.outcome in {"approve", "pending"}:
+        if verdict.outcome == "pending":
+            _not_too_many(command)
+        if command.cost:
+            try:
+                spend.reserve(writer, command.id, verdict.chain, command.cost, command.unit)
+            except Refused as error:
+                verdict = replace(verdict, outcome="refused", code=error.code, message=error.message)
+                code, request.why = error.code, [*request.why, error.message]
+    request.code = code if verdict.outcome in {"refused", "denied"} else ""
+    _supersede(writer, command, request)
+    for opening in command.openings:
+        writer.keep_opening(opening)
+    entry: Appended | None = None
+    if verdict.outcome == "pending":
+        transitions.step(request, "submit_pending")
+        _write_request(writer, command, request)
+    elif verdict.outcome == "approve":
+        transitions.approve(writer, request, "submit_approved")
+        attempt = _redeem_at_once(writer, command, request)
+        if request.risk == "MEDIUM":
+            request.look_over = OPEN
+        entry = transitions.write_decision(writer, request, attempt=attempt)
+    else:
+        transitions.step(request, "submit_refused" if verdict.outcome == "refused" else "submit_denied")
+        entry = transitions.write_decision(writer, request)
+    request.save(force_insert=True)
+    if entry is not None and request.cost and request.state == "REDEEMED":
+        spend.spend(writer, request.id)
+    if request.state in states.PENDING_STATES:
+        topics.asked(writer, request)
+    transitions.announce(writer, request)
+    return Result(request, entry)
+
+
+def _again(request: ActionRequest, command: Command) -> Result:
+    if request.comparison != command.comparison:
+        raise Refused(
+            "idempotency-conflict",
+            "This idempotency key was used for another request. Use a new key, or repeat the first request unchanged.",
+        )
+    if command.attempt and request.attempt and request.attempt != command.attempt:
+        raise Refused("already-redeemed", "Another execution of this request has begun. Do not start a second one.")
+    return Result(request, fresh=False)
+
+
+def _not_too_many(command: Command) -> None:
+    held = ActionRequest.objects.filter(key=command.key, state__in=states.PENDING_STATES).count()
+    if held >= MOST_PENDING:
+        raise Refused(
+            "too-many-pending",
+            f"{held} requests of this key already wait for a person. Wait for an answer, or cancel one.",
+        )
+
+
+def _row(writer: Writer, command: Command, verdict: judgement.Judgement) -> ActionRequest:
+    return ActionRequest(
+        id=command.id,
+        agent_id=command.agent,
+        key_id=command.key,
+        delegation_id=command.delegation,
+        delegation_claimed=command.delegation_claimed,
+        idempotency_key=command.idempotency_key,
+        comparison=command.comparison,
+        tool=command.tool,
+        tool_digest=verdict.tool_digest or "",
+        known_tool=verdict.known,
+        binding=command.binding,
+        action_digest=command.action_digest,
+        signed_request=command.signed_request,
+        justification=command.justification,
+        state=states.NEW,
+        risk=str(verdict.risk),
+        reversibility=verdict.reversibility,
+        rule=verdict.rule,
+        why=list(verdict.why),
+        policy=verdict.policy,
+        assurance=verdict.assurance,
+        stages=[{"role": s.role, "count": s.count, "kind": s.kind} for s in verdict.stages],
+        card=command.card,
+        display_digest=command.display_digest,
+        target=command.target,
+        enforcement=command.enforcement,
+        cost=command.cost,
+        unit=command.unit,
+        settle=command.settle,
+        executor=command.executor,
+        created_at=writer.now,
+        expires_at=writer.now + command.ttl,
+    )
+
+
+def _redeem_at_once(writer: Writer, command: Command, request: ActionRequest) -> str:
+    # The kill switch, and an executor other than the asking agent, leave the approval to be redeemed later.
+    if not command.attempt or request.executor != AGENT_EXECUTES:
+        return ""
+    if pauses.standing(request.agent_id, request.tool) is not None:
+        return ""
+    transitions.step(request, "redeem")
+    request.attempt = command.attempt
+    request.redeemed_at = writer.now
+    request.execute_by = writer.now + transitions.EXECUTE_WITHIN
+    return command.attempt
+
+
+def _supersede(writer: Writer, command: Command, request: ActionRequest) -> None:
+    if command.supersedes is None:
+        return
+    old = transitions.load(command.supersedes)
+    if old.agent_id != command.agent:
+        raise Refused("not-found", "There is no such action request to supersede.")
+    if old.state in states.PENDING_STATES:
+        actor = Actor("agent", command.agent, key=command.key)
+        transitions.end_pending(writer, old, "supersede", "superseded", actor=actor)
+    request.supersedes_id = old.id
+
+
+def _write_request(writer: Writer, command: Command, request: ActionRequest) -> None:
+    body: dict[str, Any] = {
+        "binding": canonical.loads(command.binding),
+        "action_digest": request.action_digest,
+        "risk": request.risk,
+        "reversibility": request.reversibility,
+        "rule": request.rule,
+        "policy": request.policy,
+        "stages": request.stages,
+        "display_digest": request.display_digest,
+        "enforcement": request.enforcement,
+        "expires_at": format_time(request.expires_at),
+        "request": request.signed_request,
+    }
+    if request.justification:
+        body["justification"] = request.justification
+    if request.supersedes_id:
+        body["supersedes"] = request.supersedes_id
+    entry = writer.append(
+        "action.requested",
+        subject=request.id,
+        actor=Actor("agent", request.agent_id, key=request.key_id),
+        body=body,
+    )
+    request.requested_index = entry.index
+

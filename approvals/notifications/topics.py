@@ -1,0 +1,59 @@
+"""What is worth telling, written to the outbox in the transaction it speaks of: ids only, no words of the agent."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from audit.log import Writer
+from django.conf import settings
+
+from approvals.models import ActionRequest
+
+MAIL, WEBHOOK = "approvals.mail", "approvals.webhook"
+
+ASKED, REMINDED, ESCALATED, ANSWERED, FLAGGED = (
+    "action.asked",
+    "action.reminded",
+    "action.escalated",
+    "action.answered",
+    "action.flagged",
+)
+
+
+def _tell(writer: Writer, request: ActionRequest, event: str, *, mail: bool) -> None:
+    payload = {"event": event, "request": request.id, "version": request.version, "try": 0}
+    if mail:
+        writer.publish(MAIL, payload)
+    if settings.WEBHOOK_URL:
+        writer.publish(WEBHOOK, payload)
+
+
+def asked(writer: Writer, request: ActionRequest) -> None:
+    """A request, or its confirmation, waits for people."""
+    _tell(writer, request, ASKED, mail=True)
+
+
+def reminded(writer: Writer, request: ActionRequest) -> None:
+    """Half of the time is over."""
+    _tell(writer, request, REMINDED, mail=True)
+
+
+def escalated(writer: Writer, request: ActionRequest) -> None:
+    """Three quarters of the time are over: admins hear of it as well. Who may answer does not change."""
+    _tell(writer, request, ESCALATED, mail=True)
+
+
+def answered(writer: Writer, request: ActionRequest) -> None:
+    """It is over, one way or the other. No mail: whoever was asked finds the queue shorter."""
+    _tell(writer, request, ANSWERED, mail=False)
+
+
+def flagged(writer: Writer, request: ActionRequest) -> None:
+    """Somebody looked an action over and flagged it."""
+    _tell(writer, request, FLAGGED, mail=True)
+
+
+def due_at(request: ActionRequest, share: float) -> datetime:
+    """When this share of the time to answer is over. ``share`` is between 0 and 1."""
+    begin = request.created_at
+    return begin + (request.expires_at - begin) * share
