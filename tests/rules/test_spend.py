@@ -134,7 +134,7 @@ class Ledgers(RuleBasedStateMachine):
     @invariant()
     def no_account_exceeds_its_limit(self) -> None:
         for account in getattr(self, "accounts", []):
-            assert 0 <= account.reserved and 0 <= account.spent
+            assert account.reserved >= 0 and account.spent >= 0
             assert account.reserved + account.spent <= account.limit
 
 
