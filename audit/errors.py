@@ -30,6 +30,10 @@ class LogFrozen(LogError):
         return f"The log is frozen: {self.args[0]}" if self.args else "The log is frozen."
 
 
+class LogUnguarded(LogError):
+    """A guard that keeps the log append-only or durable is missing: rather no desk than one that forgets."""
+
+
 class ClockBehind(LogError):
     """This machine's clock is well behind the last entry, so every expiry would be judged wrongly."""
 

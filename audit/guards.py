@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from audit.errors import LogUnguarded
+
 ENTRY, CHECKPOINT, HEAD = "audit_entry", "audit_checkpoint", "audit_loghead"
 
 _SQLITE = {
@@ -150,11 +152,15 @@ def run(statements: Sequence[str], using: BaseDatabaseWrapper | None = None) -> 
             cursor.execute(statement)
 
 
-def check_installed() -> list[str]:
-    """Say what is wrong with the guards and with durability: an empty list means that all is well.
+def check_installed() -> None:
+    """Called at start: every guard exists, as installed, and an acknowledged commit is on disk. Raises LogUnguarded."""
+    found = problems()
+    if found:
+        raise LogUnguarded(" ".join(found))
 
-    Checked at start: every guard exists (and fires always), an acknowledged commit is on disk.
-    """
+
+def problems() -> list[str]:
+    """Say what is wrong with the guards and with durability: an empty list means that all is well."""
     return [*_missing(), *_not_durable()]
 
 
@@ -188,7 +194,8 @@ def _missing() -> list[str]:
             bad = [name for name in _POSTGRESQL if states.get(name) != "A"]
     return [
         f"The guard {name} that keeps the log append-only is missing, altered or switched off. Find out who did it, "
-        "then run `manage.py migrate audit 0001 --fake` and `manage.py migrate audit`."
+        "compare the log with a checkpoint that somebody else holds, then run `manage.py migrate audit 0001` and "
+        "`manage.py migrate audit`, which install it again."
         for name in bad
     ]
 

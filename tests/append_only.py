@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from audit import guards
 from django.db import connection
+
+from audit import guards
 
 
 @contextmanager

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from imprimatur.formats import digests
 
 from audit import genesis, signer
 from audit.log import Appended
+from imprimatur.formats import digests
 
 REALM = "test.imprimatur"
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+
 from audit import inbox, log, outbox
 from audit.errors import LogFrozen
 from audit.models import Outbox
-from django.db import connection
 
 
 @pytest.fixture

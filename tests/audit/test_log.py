@@ -5,14 +5,14 @@ import threading
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError, connection, transaction
+
 from audit import genesis, log, receipts, signer
+from audit import writer as writer_thread
 from audit.errors import ClockBehind, LogAlreadyBegun, LogFrozen, LogNotBegun
 from audit.models import Entry, LogHead, Outbox
-from django.db import OperationalError, connection, transaction
 from imprimatur.formats import dsse, entries, merkle
 from imprimatur.formats.encoding import un_b64
-
-from audit import writer as writer_thread
 from tests.audit.acts import AddPerson, Poison, add_person, append, poison
 from tests.audit.conftest import REALM
 
