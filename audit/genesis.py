@@ -33,7 +33,7 @@ def begin(*, realm: str, roster: list[dict[str, Any]], policy_digest: str, softw
     """
     vkey = log_vkey(realm)
     key = signer.decision_key()
-    with transaction.atomic(durable=True):
+    with transaction.atomic():
         if LogHead.objects.exists():
             raise LogAlreadyBegun
         head = LogHead.objects.create(realm=realm)
