@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from audit.log import Actor
-
 from governance.errors import Refused
 from governance.models import ADMIN, Agent, Person
 

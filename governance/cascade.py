@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Protocol
 
 from audit.log import SYSTEM, Appended, Writer
-
 from governance.models import Delegation, Policy
 
 MOST_IDS = 500

@@ -117,6 +117,7 @@ class Reservation(models.Model):
     delegation = models.ForeignKey(Delegation, on_delete=models.PROTECT, related_name="reservations")
     amount = models.BigIntegerField()
     state = models.CharField(max_length=8, default=RESERVED)
+    key = models.CharField(max_length=43, default="", blank=True, db_index=True)  # the agent key that asked
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=("request", "delegation"), name="one_reservation_per_link")]

@@ -6,14 +6,14 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from audit.log import Actor, Appended, Writer
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, User
-from imprimatur.formats.ids import is_id, new_id
 
+from audit.log import Actor, Appended, Writer
 from governance.actors import must_be_admin
 from governance.errors import Refused
 from governance.models import ROLES, Person
+from imprimatur.formats.ids import is_id, new_id
 
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 _NO_LOOKALIKES = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -21,7 +21,7 @@ _NO_LOOKALIKES = "abcdefghjkmnpqrstuvwxyz23456789"
 
 @dataclass(frozen=True)
 class Command:
-    """``password`` is already hashed (slow on purpose, so never under the lock). ``by`` None: the operator's console."""
+    """``password`` is hashed already (slow on purpose, so never under the lock). ``by`` None: the operator's console."""
 
     username: str
     name: str

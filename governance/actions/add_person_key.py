@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audit.log import Appended, Writer
-from imprimatur.formats import sshsig
-
 from governance.actions.add_person import actor_of
 from governance.actors import must_be_admin, roles_of
 from governance.errors import Refused
 from governance.models import ADMIN, Person, PersonKey
+from imprimatur.formats import sshsig
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from audit.log import Appended, Writer
 from django.contrib.sessions.models import Session
-from imprimatur.formats.timestamps import format_time
 
+from audit.log import Appended, Writer
 from governance import cascade
 from governance.actions.add_person import actor_of, check_roles, set_roles
 from governance.actors import must_be_admin, roles_of
 from governance.errors import Refused
 from governance.models import ADMIN, Delegation, Person
+from imprimatur.formats.timestamps import format_time
 
 
 @dataclass(frozen=True)

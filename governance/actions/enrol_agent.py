@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audit.log import Appended, Writer
-from imprimatur.formats import ed25519, ids, keys
-from imprimatur.formats.encoding import b64u
-
 from governance.actions.invite_agent import token_digest
 from governance.actors import agent_actor
 from governance.errors import Refused
 from governance.models import Agent, AgentKey, Invitation
+from imprimatur.formats import ed25519, ids, keys
+from imprimatur.formats.encoding import b64u
 
 
 @dataclass(frozen=True)

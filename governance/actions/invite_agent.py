@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from audit.log import Appended, Writer
-from imprimatur.formats import digests
-from imprimatur.formats.timestamps import format_time
-
 from governance.actors import must_be_admin, person_actor
 from governance.errors import Refused
 from governance.models import Agent, Invitation, Person
+from imprimatur.formats import digests
+from imprimatur.formats.timestamps import format_time
 
 GOOD_FOR = timedelta(minutes=15)
 ENFORCEMENT = ("E0", "E1", "E2", "E3")
-TOKEN_TAG = "imprimatur/invitation/v1"
+DIGEST_TAG = "imprimatur/invitation/v1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}")
 
 
@@ -46,7 +45,7 @@ def new(name: str, owner: Person, by: Person, enforcement: str = "E0") -> tuple[
 
 def token_digest(token: str) -> str:
     """What is stored and logged of a token."""
-    return digests.tagged(TOKEN_TAG, token.encode("utf-8"))
+    return digests.tagged(DIGEST_TAG, token.encode("utf-8"))
 
 
 def apply(writer: Writer, command: Command) -> Result:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from audit.log import Appended, Writer
-from imprimatur.formats.timestamps import format_time
-
 from governance import cascade
 from governance.actions.add_person import actor_of
 from governance.actors import must_be_admin
 from governance.errors import Refused
 from governance.models import Delegation, Person, PersonKey
+from imprimatur.formats.timestamps import format_time
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audit.log import Appended, Writer
-from imprimatur.formats import canonical, ed25519, keys
-from imprimatur.formats.encoding import b64u, un_b64u
-
 from governance.actors import agent_actor
 from governance.errors import Refused
 from governance.models import Agent, AgentKey
+from imprimatur.formats import canonical, ed25519, keys
+from imprimatur.formats.encoding import b64u, un_b64u
 
 TAG = b"imprimatur/rotate/v1\0"
 

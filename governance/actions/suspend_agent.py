@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audit.log import Appended, Writer
-
 from governance import cascade
 from governance.actions.add_person import actor_of
 from governance.actors import must_be_admin

@@ -1,0 +1,63 @@
+"""The kill switch: from the commit on nothing it covers is redeemed. Clocks run on, nothing is approved by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from audit.log import Appended, Writer
+from governance.actors import must_be, person_actor
+from governance.errors import Refused
+from governance.models import ADMIN, REVIEWER, Agent, Pause, Person
+
+
+@dataclass(frozen=True)
+class Command:
+    """``target`` is an agent's id or a tool's name; empty when everything is paused."""
+
+    scope: str
+    target: str
+    reason: str
+    by: Person
+
+
+@dataclass(frozen=True)
+class Result:
+    """``entry`` is None when the same pause stood already."""
+
+    pause: Pause
+    entry: Appended | None
+
+
+def apply(writer: Writer, command: Command) -> Result:
+    """Set it. Reviewers may pull the switch as well as admins. Raises Refused: not-allowed, not-found, invalid."""
+    must_be(command.by, ADMIN, REVIEWER)
+    if command.scope not in (Pause.AGENT, Pause.TOOL, Pause.EVERYTHING):
+        raise Refused("invalid", "A pause covers an agent, a tool or everything.")
+    if not command.reason.strip():
+        raise Refused("invalid", "Say why: the reason goes into the log.")
+    if (command.scope == Pause.EVERYTHING) != (command.target == "") or len(command.target) > 80:
+        raise Refused("invalid", "A pause of an agent or a tool names it; a pause of everything names nothing.")
+    if command.scope == Pause.AGENT and not Agent.objects.filter(pk=command.target).exists():
+        raise Refused("not-found", "There is no such agent.")
+    standing = Pause.objects.filter(scope=command.scope, target=command.target, lifted_at__isnull=True).first()
+    if standing is not None:
+        return Result(standing, None)
+    pause = Pause.objects.create(
+        scope=command.scope,
+        target=command.target,
+        reason=command.reason,
+        set_at=writer.now,
+        set_by=command.by.pk,
+    )
+    return Result(pause, write(writer, "pause.set", pause, command.reason, command.by))
+
+
+def write(writer: Writer, kind: str, pause: Pause, reason: str, by: Person) -> Appended:
+    """The entry of a pause that was set or lifted."""
+    return writer.append(
+        kind,
+        subject=pause.target or pause.scope,
+        agent=pause.target if pause.scope == Pause.AGENT else "",
+        actor=person_actor(by),
+        body={"scope": pause.scope, "target": pause.target, "reason": reason},
+    )
