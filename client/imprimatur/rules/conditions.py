@@ -239,7 +239,7 @@ class Condition:
         variables, functions = set(self._program.variables()), set(self._program.functions())
         self._check_names(variables - bound - _TYPES, functions)
         self._check_order(tokens, functions)
-        self.per_effect = bool(variables & PER_EFFECT)
+        self.per_effect = bool(variables & PER_EFFECT) or "under" in functions
         self.unit_free_money = any(
             tokens[n : n + 2] == [("name", "money"), ("mark", "(")]
             and ("mark", ",") not in tokens[n : _matching(tokens, n + 1)]

@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from heapq import merge
-from typing import Any, Protocol
+from typing import Any
 
 from imprimatur.formats import canonical, digests, shapes
 from imprimatur.rules import conditions, money
 from imprimatur.rules.conditions import Condition, ConditionError
 from imprimatur.rules.effects import Derived
+from imprimatur.rules.quorum import Candidate, Circumstances, satisfiable, stages_for
 from imprimatur.rules.risk import Risk, maximum, risk_of
 from imprimatur.rules.tools import REVERSIBILITIES, TOOL_NAME
 
 TYP = "imprimatur/policy/v1"
 DEFAULT_RULE = "default"
-DEFAULT_ROLE = "reviewer"
 FLOORS = ("destructive", "irreversible", "withheld", "unknown", "freeze")
 TTL_LIMITS = {"default": (60, 3600), "maximum": (60, 3600), "critical": (60, 14_400)}
 _TTL_DEFAULTS = {"default": 300, "maximum": 3600, "critical": 14_400}
@@ -216,8 +216,9 @@ class _Evaluation:
         facts = self.facts
         try:
             amount = money.format_amount(facts.cost_micro)
-        except money.MoneyError:
-            raise ConditionError("the cost of this request could not be read") from None
+            parameters, context = dict(facts.parameters), dict(facts.context)
+        except (money.MoneyError, TypeError, ValueError):
+            raise ConditionError("the facts of this request could not be read") from None
         found: dict[str, Any] = {
             "tool": facts.tool,
             "effects": [dict(effect) for effect in facts.effects],
@@ -225,8 +226,8 @@ class _Evaluation:
             "agent": facts.agent,
             "owner": facts.owner,
             "delegation": facts.delegation,
-            "parameters": dict(facts.parameters),
-            "context": dict(facts.context),
+            "parameters": parameters,
+            "context": context,
             "reversibility": facts.reversibility,
             "destructive": facts.destructive,
             "known": facts.known,
@@ -235,7 +236,8 @@ class _Evaluation:
         }
         if facts.size is not None or facts.known:
             found["size"] = facts.size or 0
-        if facts.time is not None:
+        # A time without a zone says nothing about the hour: leave it out, so that a rule that asks fails.
+        if facts.time is not None and facts.time.tzinfo is not None:
             at = facts.time.astimezone(UTC)
             found["time"] = {"at": at, "hour": at.hour, "minute": at.minute, "weekday": at.isoweekday()}
         return found
@@ -352,61 +354,29 @@ class Policy:
         if facts.risk_claimed is not None:
             yield "agent", risk_of(facts.risk_claimed), "the agent itself asked for that"
 
-    def satisfiable_by(self, people: Iterable[_Person]) -> list[Problem]:
-        """What these people could never answer. Only active humans count, each once unless `single_human`."""
-        able = [frozenset(person.roles) for person in people if person.human and person.active]
-        found = [
-            Problem(
-                f"rules[{place}].stages",
-                f'Rule "{rule["name"]}" needs {_spell(rule["stages"])}, and not enough people have these roles.',
-            )
+    def satisfiable_by(self, people: Iterable[Candidate]) -> list[Problem]:
+        """What these people could never answer, whoever the agent belongs to: one problem per rule, and per level."""
+        candidates = list(people)
+        asked: list[tuple[str, Risk, list[dict[str, Any]] | None]] = [
+            (f"rules[{place}].stages", Risk(rule["risk"]), rule["stages"])
             for place, rule in enumerate(self.document["rules"])
-            if "stages" in rule and not _enough(rule["stages"], able, self.single_human)
+            if "stages" in rule
         ]
-        for count, what in ((1, "HIGH needs one reviewer"), (2, "CRITICAL needs two different reviewers")):
-            if not _enough([{"role": DEFAULT_ROLE, "count": count}], able, self.single_human):
-                found.append(
-                    Problem("rules", f"{what}, and there are not enough. Add people, or choose single_human mode.")
-                )
+        asked += [("rules", risk, None) for risk in (Risk.HIGH, Risk.CRITICAL)]
+        found = []
+        for where, risk, stages in asked:
+            problem = satisfiable(
+                stages_for(risk, stages), candidates, Circumstances(risk=risk, single_human=self.single_human)
+            )
+            if problem is not None:
+                found.append(Problem(where, f"{risk}: {problem.message}"))
         return found
-
-
-class _Person(Protocol):
-    @property
-    def roles(self) -> Iterable[str]: ...
-    @property
-    def human(self) -> bool: ...
-    @property
-    def active(self) -> bool: ...
 
 
 def _answer(rule: _Rule | None, default: Risk) -> tuple[str, Risk, bool]:
     if rule is None:
         return f"No rule speaks of this, so the policy's default applies: {default}.", default, True
     return f'Rule "{rule.name}" says {rule.risk}.', rule.risk, True
-
-
-def _spell(stages: Sequence[Mapping[str, Any]]) -> str:
-    return ", then ".join(f"{stage['count']} × {stage['role']}" for stage in stages)
-
-
-def _enough(stages: Sequence[Mapping[str, Any]], able: Sequence[frozenset[str]], single: bool) -> bool:
-    """Whether every place in the stages can be taken by a different person with its role (a bipartite matching)."""
-    places = [stage["role"] for stage in stages for _ in range(stage["count"])]
-    if single:
-        return all(any(role in roles for roles in able) for role in places)
-    taken: dict[int, int] = {}
-
-    def seat(place: int, tried: set[int]) -> bool:
-        for person, roles in enumerate(able):
-            if places[place] in roles and person not in tried:
-                tried.add(person)
-                if person not in taken or seat(taken[person], tried):
-                    taken[person] = place
-                    return True
-        return False
-
-    return all(seat(place, set()) for place in range(len(places)))
 
 
 def digest(document: Mapping[str, Any]) -> str:
