@@ -48,7 +48,8 @@ def begin_installation(
 ) -> Begun:
     """Begin the log and add the first people, tools and policy, in one transaction. A second time changes nothing.
 
-    The first of ``people`` must be an admin: tools and policy are theirs to answer for. Keys that exist are kept.
+    Entry 0 commits to exactly these people and this policy, so that verifiers know nobody was there before them. One
+    of them must be an admin. Keys that exist are kept.
     Raises Refused: invalid, when people, tools or policy are; conflict, when the realm is not the one that was begun.
     """
     head = LogHead.objects.first()
@@ -56,15 +57,13 @@ def begin_installation(
         if head.realm != realm:
             raise Refused("conflict", f"This installation is the realm {head.realm}; a realm never changes.")
         return Begun(fresh=False, realm=realm)
-    if not people or ADMIN not in people[0].roles:
-        raise Refused("invalid", "The first person must be an admin.")
+    if not any(ADMIN in person.roles for person in people):
+        raise Refused("invalid", "One of the first people must be an admin.")
     make_keys()
     compiled = activate_policy.check(policy_document)
     now = log.utc_now()
     newcomers = [
-        add_person.new(
-            person.username, person.roles, name=person.name, email=person.email, person_id=new_id("pe", now)
-        )
+        add_person.new(person.username, person.roles, name=person.name, email=person.email, person_id=new_id("pe", now))
         for person in people
     ]
     roster = [
@@ -76,10 +75,8 @@ def begin_installation(
         with log.writing() as writer:
             added = [add_person.apply(writer, command).person for command, _ in newcomers]
             for document in tools:
-                register_tool.apply(writer, register_tool.Command(document, by=added[0]))
-            activated = activate_policy.apply(
-                writer, activate_policy.Command(policy_document, by=added[0], people_follow=True)
-            )
+                register_tool.apply(writer, register_tool.Command(document, by=None))
+            activated = activate_policy.apply(writer, activate_policy.Command(policy_document, by=None))
     return Begun(
         fresh=True,
         realm=realm,

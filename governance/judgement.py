@@ -228,9 +228,7 @@ def _outcome(refused: Refused | None, verdict: Verdict) -> tuple[Outcome, str | 
     return "approve", None, "Policy allows this."
 
 
-def _derive(
-    wish: Wish, registered: registry.RegisteredTool | None
-) -> tuple[effect_rules.Derived, Refused | None]:
+def _derive(wish: Wish, registered: registry.RegisteredTool | None) -> tuple[effect_rules.Derived, Refused | None]:
     if registered is None:
         return _claimed(wish)
     problems = registered.validate(dict(wish.parameters), wish.withheld)

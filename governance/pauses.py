@@ -9,11 +9,7 @@ from governance.models import Pause
 
 def standing(agent_id: str, tool: str) -> Pause | None:
     """The pause that covers this agent or this tool now, the widest first, or None."""
-    covers = (
-        Q(scope=Pause.EVERYTHING)
-        | Q(scope=Pause.AGENT, target=agent_id)
-        | Q(scope=Pause.TOOL, target=tool)
-    )
+    covers = Q(scope=Pause.EVERYTHING) | Q(scope=Pause.AGENT, target=agent_id) | Q(scope=Pause.TOOL, target=tool)
     found = list(Pause.objects.filter(covers, lifted_at__isnull=True))
     widest = {Pause.EVERYTHING: 0, Pause.AGENT: 1, Pause.TOOL: 2}
     return min(found, key=lambda pause: widest[pause.scope], default=None)

@@ -45,9 +45,7 @@ def refusal(
     prepared = prepare(chain)
     if isinstance(prepared, Refused):
         return prepared
-    found = prepared.refusal(
-        effects=effects, cost_micro=cost_micro, unit=unit or None, tool=tool, size=size, at=at
-    )
+    found = prepared.refusal(effects=effects, cost_micro=cost_micro, unit=unit or None, tool=tool, size=size, at=at)
     return None if found is None else Refused(found.code, found.message)
 
 

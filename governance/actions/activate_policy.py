@@ -8,7 +8,7 @@ from typing import Any
 
 from audit.log import Appended, Writer
 from governance import cascade, people, policies
-from governance.actors import must_be_admin, person_actor
+from governance.actors import founder_or, must_be_admin_or_founding
 from governance.errors import Refused
 from governance.models import Person, Policy
 from imprimatur.formats import canonical
@@ -19,13 +19,15 @@ LARGEST = 40_000  # bytes: the document has to fit into its log entry
 
 @dataclass(frozen=True)
 class Command:
-    """``toml`` is how its author wrote it; only the parsed document counts. ``people_follow`` is for the beginning of
-    an installation, where the reviewers are added after the policy: then too few people is a warning, not a refusal."""
+    """``toml`` is how its author wrote it; only the parsed document counts.
+
+    ``by`` None: the installation itself, while it is being begun. Then too few people is a warning, since the
+    reviewers are added after the policy.
+    """
 
     document: Mapping[str, Any]
-    by: Person
+    by: Person | None
     toml: str = ""
-    people_follow: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,11 @@ def apply(writer: Writer, command: Command) -> Result:
 
     Raises Refused: not-allowed (admins only), invalid (faults, or nobody could ever answer what it asks).
     """
-    must_be_admin(command.by)
+    must_be_admin_or_founding(command.by)
     compiled = check(command.document)
     warnings = [str(problem) for problem in compiled.warnings]
     unanswerable = [str(problem) for problem in compiled.satisfiable_by(people.candidates())]
-    if unanswerable and not command.people_follow:
+    if unanswerable and command.by is not None:
         raise Refused("invalid", " ".join(unanswerable))
     warnings += unanswerable
     before = Policy.objects.filter(active=True).first()
@@ -77,11 +79,11 @@ def apply(writer: Writer, command: Command) -> Result:
         document=compiled.document,
         toml=command.toml or rules.to_toml(compiled.document),
         activated_at=writer.now,
-        activated_by=command.by.pk,
+        activated_by=founder_or(command.by).id,
     )
     body: dict[str, Any] = {"policy": row.digest, "number": number, "document": compiled.document}
     if before is not None:
         body["replaces"] = before.digest
-    entry = writer.append("policy.activated", subject=row.digest, actor=person_actor(command.by), body=body)
+    entry = writer.append("policy.activated", subject=row.digest, actor=founder_or(command.by), body=body)
     cascade.tell_policy_activated(writer, row)
     return Result(row, entry, tuple(warnings))

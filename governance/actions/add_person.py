@@ -10,7 +10,7 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, User
 
 from audit.log import Actor, Appended, Writer
-from governance.actors import must_be_admin
+from governance.actors import CONSOLE, must_be_admin, person_actor
 from governance.errors import Refused
 from governance.models import ROLES, Person
 from imprimatur.formats.ids import is_id, new_id
@@ -21,7 +21,7 @@ _NO_LOOKALIKES = "abcdefghjkmnpqrstuvwxyz23456789"
 
 @dataclass(frozen=True)
 class Command:
-    """``password`` is hashed already (slow on purpose, so never under the lock). ``by`` None: the operator's console."""
+    """``password`` is hashed already (slow on purpose, so never under the lock). ``by`` None: the console."""
 
     username: str
     name: str
@@ -117,6 +117,4 @@ def set_roles(person: Person, roles: tuple[str, ...]) -> None:
 
 def actor_of(by: Person | None) -> Actor:
     """The person who did it, or the operator at the console (who holds the machine, and is named as such)."""
-    from governance.actors import person_actor
-
-    return person_actor(by) if by is not None else Actor("system", "console")
+    return person_actor(by) if by is not None else CONSOLE

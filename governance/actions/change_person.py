@@ -65,38 +65,37 @@ def apply(writer: Writer, command: Command) -> Appended:
     if "active" in body:
         person.user.is_active = body["active"]
         person.user.save(update_fields=["is_active"])
+    # First what falls, then the change itself: who switches themselves off acts for the last time.
+    fallen = _revoke_issued(writer, person, command) if body.get("active") is False else []
     entry = writer.append("person.changed", subject=person.id, actor=actor_of(command.by), body=body)
     if body.get("active") is False:
-        _switch_off(writer, person, entry, command)
+        _end_sessions(writer, person)
+        keys = dict.fromkeys(person.keys.values_list("fingerprint", flat=True), writer.now)
+        cascade.sweep(writer, entry, keys=keys, delegations=fallen)
     return entry
 
 
 def _other_admins(person: Person) -> bool:
-    return (
-        Person.objects.filter(user__is_active=True, user__groups__name=ADMIN).exclude(pk=person.pk).exists()
-    )
+    return Person.objects.filter(user__is_active=True, user__groups__name=ADMIN).exclude(pk=person.pk).exists()
 
 
-def _switch_off(writer: Writer, person: Person, cause: Appended, command: Command) -> None:
+def _end_sessions(writer: Writer, person: Person) -> None:
     for session in Session.objects.filter(expire_date__gt=writer.now).iterator():
         if session.get_decoded().get("_auth_user_id") == str(person.user_id):
             session.delete()
-    # Written down one by one, so that switching the person on again does not bring anything back to life.
+
+
+def _revoke_issued(writer: Writer, person: Person, command: Command) -> list[str]:
+    """Written down one by one, so that switching the person on again does not bring anything back to life."""
     issued = Delegation.objects.filter(issuer_person=person, revoked_at__isnull=True, not_after__gt=writer.now)
-    reason = f"{person.name} was switched off"
+    reason, actor = f"{person.name} was switched off", actor_of(command.by)
     ids = sorted(issued.values_list("id", flat=True))
     for delegation_id in ids:
         writer.append(
             "delegation.revoked",
             subject=delegation_id,
-            actor=actor_of(command.by),
-            refs=[("cause", cause.index)],
+            actor=actor,
             body={"delegation": delegation_id, "reason": reason, "since": format_time(writer.now)},
         )
-    Delegation.objects.filter(id__in=ids).update(
-        revoked_at=writer.now,
-        revoked_by=command.by.pk if command.by else "console",
-        revoked_reason=reason,
-    )
-    keys = dict.fromkeys(person.keys.values_list("fingerprint", flat=True), writer.now)
-    cascade.sweep(writer, cause, keys=keys, delegations=ids)
+    Delegation.objects.filter(id__in=ids).update(revoked_at=writer.now, revoked_by=actor.id, revoked_reason=reason)
+    return ids

@@ -25,8 +25,8 @@ class Command:
     by: Person
 
 
-def apply(writer: Writer, command: Command) -> Appended:
-    """Lower what is spent by the amount, here and at every ancestor.
+def apply(writer: Writer, command: Command) -> list[Appended]:
+    """Lower what is spent by the amount, here and at every ancestor, with an entry for each, root first.
 
     Raises Refused: not-allowed (admins only), not-found, invalid (another unit, no reason, more than was spent).
     """
@@ -45,14 +45,18 @@ def apply(writer: Writer, command: Command) -> Appended:
         raise Refused("invalid", "Less than that was spent.")
     for link in sorted(chain, key=lambda link: link.id):
         Delegation.objects.filter(pk=link.pk).update(spent=F("spent") - amount)
+    return [_entry(writer, command, link) for link in chain]
+
+
+def _entry(writer: Writer, command: Command, link: Delegation) -> Appended:
     return writer.append(
         "spend.corrected",
-        subject=row.id,
-        agent=row.subject_id,
+        subject=link.id,
+        agent=link.subject_id,
         actor=person_actor(command.by),
-        refs=[("delegation", row.issued_index)],
+        refs=[("delegation", link.issued_index)],
         body={
-            "delegation": row.id,
+            "delegation": link.id,
             "amount": command.amount,
             "unit": command.unit,
             "reason": command.reason,

@@ -1,4 +1,4 @@
-"""Lift a pause. Pulling the switch is for anybody who decides; letting go of it is for admins."""
+"""Lift a pause. What was pending or approved meanwhile goes on, if its time is not over."""
 
 from __future__ import annotations
 

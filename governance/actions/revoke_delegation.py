@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from audit.log import SYSTEM, Actor, Appended, Writer
+from audit.log import Actor, Appended, Writer
 from governance import cascade
 from governance.access import chain_of
-from governance.actors import agent_actor, must_be_admin, person_actor
+from governance.actors import CONSOLE, agent_actor, must_be_admin, person_actor
 from governance.errors import Refused
 from governance.models import Agent, Delegation, Person
 from imprimatur.formats.timestamps import format_time
@@ -15,7 +15,7 @@ from imprimatur.formats.timestamps import format_time
 
 @dataclass(frozen=True)
 class Command:
-    """``by``: an admin, the person who issued it, the owner of the agent that holds it, or an agent above or at it."""
+    """``by``: an admin, its issuer, the owner of the agent that holds it, an agent above or at it; None: the console."""
 
     delegation: str
     by: Person | Agent | None
@@ -57,7 +57,7 @@ def apply(writer: Writer, command: Command) -> Result:
 
 def _may(command: Command, row: Delegation) -> Actor:
     if command.by is None:
-        return SYSTEM
+        return CONSOLE
     if isinstance(command.by, Agent):
         # Giving up authority is always allowed; taking it from others only downwards.
         if any(link.subject_id == command.by.pk for link in chain_of(row)):

@@ -71,9 +71,7 @@ def apply(writer: Writer, command: Command) -> Result:
         raise Refused("suspended", "The agent is suspended, so its keys stay as they are.")
     old.retired_at = writer.now
     old.save(update_fields=["retired_at"])
-    key = AgentKey.objects.create(
-        thumbprint=new, agent=agent, public_key=command.public_key, added_at=writer.now
-    )
+    key = AgentKey.objects.create(thumbprint=new, agent=agent, public_key=command.public_key, added_at=writer.now)
     entry = writer.append(
         "agent.key_rotated",
         subject=agent.id,

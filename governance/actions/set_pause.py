@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audit.log import Appended, Writer
-from governance.actors import must_be, person_actor
+from governance.actors import must_be_admin, person_actor
 from governance.errors import Refused
-from governance.models import ADMIN, REVIEWER, Agent, Pause, Person
+from governance.models import Agent, Pause, Person
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Result:
 
 
 def apply(writer: Writer, command: Command) -> Result:
-    """Set it. Reviewers may pull the switch as well as admins. Raises Refused: not-allowed, not-found, invalid."""
-    must_be(command.by, ADMIN, REVIEWER)
+    """Set it. Raises Refused: not-allowed (admins only), not-found, invalid (no reason, or a target that is none)."""
+    must_be_admin(command.by)
     if command.scope not in (Pause.AGENT, Pause.TOOL, Pause.EVERYTHING):
         raise Refused("invalid", "A pause covers an agent, a tool or everything.")
     if not command.reason.strip():
