@@ -9,14 +9,15 @@ standard library, plus the picture and currency blocks. Whatever that table does
 side.
 
 Sources: Unicode UAX #9 (bidirectional controls), UTS #39 (mixed-script and confusable detection), UTS #51
-(pictographs), OWASP "CSV Injection". """
+(pictographs), OWASP "CSV Injection"."""
 
 from __future__ import annotations
 
 import html
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 OPEN, CLOSE = "\u27e6", "\u27e7"
 _UCD = unicodedata.ucd_3_2_0
@@ -29,11 +30,17 @@ _NEWER = (
     (0x1F400, 0x1F64F),
     (0x1F680, 0x1F6D7),
     (0x1F900, 0x1F9FF),
-    (0x1FA70, 0x1FAC5),
+    (0x1FA70, 0x1FA74),
+    (0x1FA78, 0x1FA7C),
+    (0x1FA80, 0x1FA86),
+    (0x1FA90, 0x1FAAC),
+    (0x1FAB0, 0x1FABA),
+    (0x1FAC0, 0x1FAC5),
 )
 
 # Characters with an ordinary category that nevertheless show nothing, or change what stands next to them.
 _BLANK = (
+    (0x00AD, 0x00AD),
     (0x034F, 0x034F),
     (0x115F, 0x1160),
     (0x17B4, 0x17B5),
@@ -87,7 +94,6 @@ _ALPHABETS = (
     ("cherokee", ((0x13A0, 0x13FF), (0xAB70, 0xABBF))),
 )
 _MARKS_IN_A_ROW = 2
-_WORD = re.compile(r"[^\W_]+")
 _CHUNK = re.compile(r"\S+")
 _PLAIN = re.compile(r"[ -~]*\Z")
 _PLAIN_LINES = re.compile(r"[ -~\n\t]*\Z")
@@ -124,6 +130,14 @@ def _hidden(character: str) -> bool:
     return plain != character and plain.isascii()
 
 
+def _words(text: str) -> Iterator[tuple[int, str]]:
+    """Runs of letters, digits and their marks, with where they start."""
+    for is_word, run in groupby(enumerate(text), lambda each: _UCD.category(each[1])[0] in "LNM"):
+        if is_word:
+            pairs = list(run)
+            yield pairs[0][0], "".join(character for _, character in pairs)
+
+
 def _look_alikes(text: str) -> set[int]:
     """Positions of letters that pass for ASCII letters where a reader would take them for such."""
     found: set[int] = set()
@@ -131,16 +145,12 @@ def _look_alikes(text: str) -> set[int]:
         body = chunk.group()
         if body.isascii():
             continue
-        machine = any(c in "./@:\\_-" or c.isdigit() for c in body.strip(".,;:!?()"))
+        machine = any(c in "./@:\\_-" or c in "0123456789" for c in body.strip(".,;:!?()"))
         letters_of_ascii = any(c.isascii() and c.isalpha() for c in body)
-        for word in _WORD.finditer(body):
-            letters = [
-                (chunk.start() + word.start() + i, c, _alphabet(c))
-                for i, c in enumerate(word.group())
-                if not c.isascii()
-            ]
+        for start, word in _words(body):
+            letters = [(chunk.start() + start + i, c, _alphabet(c)) for i, c in enumerate(word) if not c.isascii()]
             alphabets = {name for _, _, name in letters if name != "other"}
-            alphabets |= {"latin"} if any(c.isascii() and c.isalpha() for c in word.group()) else set()
+            alphabets |= {"latin"} if any(c.isascii() and c.isalpha() for c in word) else set()
             foreign = [(at, c) for at, c, name in letters if name not in ("latin", "other")]
             disguised = all(c in _LOOKS_LATIN for _, c in foreign) and (len(foreign) > 1 or letters_of_ascii)
             if len(alphabets) > 1 or disguised:
@@ -170,7 +180,7 @@ def visible(text: str, *, lines: bool = False) -> str:
             if not character.isascii() and _UCD.category(character) in ("Mn", "Me", "Mc"):
                 marks += 1
                 # A mark with nothing to sit on, an enclosing one, or a pile of them, hides what is beneath.
-                bare = position == 0 or not text[position - 1].isprintable() or text[position - 1] == " "
+                bare = position == 0 or text[position - 1] == " " or _hidden(text[position - 1])
                 heavy = bare or marks > _MARKS_IN_A_ROW or _UCD.category(character) == "Me"
             else:
                 marks = 0

@@ -3,7 +3,7 @@
 `render` is a pure function with a version per renderer: the same binding and openings give the same card and the same
 `display_digest` on the server, on the agent's machine and at an auditor's, whenever that is. Nothing is cut off, every
 parameter appears (as a line, in the body, marked as unknown, or as withheld), and an agent's text is inert: hidden and
-look-alike characters stand as escapes. A template still escapes for HTML, as it does for any text. """
+look-alike characters stand as escapes. A template still escapes for HTML, as it does for any text."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ _UNDO = {
 
 
 def as_sent(value: object) -> str:
-    """A value exactly as the agent sent it: JSON on one line, sorted, with hidden characters visible."""
-    return visible(json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(", ", ": ")))
+    """A value exactly as the agent sent it, as JSON on one line with sorted keys; not yet made visible."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(", ", ": "))
 
 
 class Sheet:
@@ -181,7 +181,7 @@ class Sheet:
         """Add every parameter that no line has shown, and what is withheld; close the card."""
         for name in sorted(set(self.openings) - self._shown):
             self.unknown.append(visible(name))
-            self.lines.append(Line(visible(name), as_sent(self.openings[name]), True, UNKNOWN_NOTE))
+            self.lines.append(Line(visible(name), visible(as_sent(self.openings[name])), True, UNKNOWN_NOTE))
         withheld = sorted(set(self.binding["parameters"]) - set(self.openings))
         for name in withheld:
             note = f"not shown to this desk; only its commitment is bound: {self.binding['parameters'][name]}"
@@ -224,14 +224,14 @@ class Sheet:
         except effects.DeriveError:
             return "(not given)"
         if self.document.get("cost", {}).get("amount") == f"{{{name}}}" and isinstance(value, str):
-            return grouped(value)
+            return visible(grouped(value))
         if isinstance(value, str):
             return visible(value)
         if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
             if len(value) <= 2:
                 return " and ".join(visible(item) for item in value)
             return f"{len(value)} {'people' if self.document['card'] == 'mail' else 'items'}"
-        return as_sent(value)
+        return visible(as_sent(value))
 
     def _target(self) -> str:
         if self.document is not None:
@@ -254,7 +254,7 @@ def grouped(amount: str) -> str:
     try:
         whole, _, decimals = money.format_amount(money.read_amount(amount)).partition(".")
     except money.MoneyError:
-        return visible(amount)
+        return amount
     return f"{int(whole):,}.{decimals}"
 
 
