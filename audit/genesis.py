@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import transaction
@@ -25,15 +26,24 @@ def log_vkey(realm: str) -> str:
     return note.Vkey(realm, signer.log_key().public_key).format()
 
 
-def begin(*, realm: str, roster: list[dict[str, Any]], policy_digest: str, software: str) -> log.Appended:
+def begin(
+    *,
+    realm: str,
+    roster: list[dict[str, Any]],
+    policy_digest: str,
+    software: str,
+    founding: Callable[[log.Writer], object] | None = None,
+) -> log.Appended:
     """Create the head and write entry 0, in one transaction. The keys must exist (`signer.make_keys`).
+
+    ``founding`` writes what belongs to the beginning (people, tools, policy) in that same transaction: all or nothing.
 
     Invariant: a realm begins once. Raises LogAlreadyBegun the second time, NoteError for a realm that cannot be the
     name of a key (empty, with spaces or with a plus sign).
     """
     vkey = log_vkey(realm)
     key = signer.decision_key()
-    with transaction.atomic():
+    with transaction.atomic(durable=True):
         if LogHead.objects.exists():
             raise LogAlreadyBegun
         head = LogHead.objects.create(realm=realm)
@@ -50,5 +60,7 @@ def begin(*, realm: str, roster: list[dict[str, Any]], policy_digest: str, softw
                 "software": software,
             },
         )
+        if founding is not None:
+            founding(writer)
         writer.finish(head)
     return entry
