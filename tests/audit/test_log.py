@@ -158,7 +158,7 @@ def test_the_writer_thread_answers_every_command_even_when_it_stops(monkeypatch)
 
 
 def test_commit_inside_a_transaction_is_refused_while_a_writer_runs(begun, monkeypatch) -> None:
-    monkeypatch.setattr(writer_thread, "running", lambda: writer_thread.WriterThread())
+    monkeypatch.setattr(writer_thread, "running", writer_thread.WriterThread)
     assert connection.in_atomic_block
     with pytest.raises(RuntimeError, match="inside a transaction"):
         append(1)
