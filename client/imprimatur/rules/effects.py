@@ -1,7 +1,7 @@
 """What a call does to the world, derived from its parameters by the registry's templates and by nothing else.
 
 Invariant 8: what the agent claims is only compared with what was derived. A parameter that is missing or of another
-kind than the template needs is an error, never a guess. """
+kind than the template needs is an error, never a guess."""
 
 from __future__ import annotations
 

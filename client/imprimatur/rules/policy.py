@@ -3,7 +3,7 @@
 Order: deny rules, then the first rule that matches, then floors take the maximum. Each effect of a call is judged on
 its own and the worst counts, so a harmless recipient cannot stand in for the others. Unknown is HIGH, an error is at
 least HIGH (and denies, if it stands in a deny rule), and the agent's own estimate can only raise. Nothing an agent
-wrote is repeated in an explanation. """
+wrote is repeated in an explanation."""
 
 from __future__ import annotations
 

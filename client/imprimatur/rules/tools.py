@@ -2,7 +2,7 @@
 
 A document is data that people sign for. Effects, cost, size and target are *derived* from the parameters by its
 templates, so an agent cannot describe its own call. The digest of the whole document is what a binding names as the
-tool's schema: a change to any template is another tool. """
+tool's schema: a change to any template is another tool."""
 
 from __future__ import annotations
 
