@@ -14,7 +14,7 @@ from imprimatur.formats.encoding import b64u, un_b64u
 
 try:
     from nacl.bindings import crypto_sign as _crypto_sign
-except ImportError:  # pragma: no cover - the verifier has no PyNaCl and never signs in bulk
+except ImportError:  # pragma: no cover - the verifier has no PyNaCl and never signs
     _crypto_sign = None  # type: ignore[assignment]  # absence is a supported configuration
 
 _MAX_FILE = 4096

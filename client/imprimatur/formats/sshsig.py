@@ -6,6 +6,7 @@ one purpose never counts for another.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -221,6 +222,7 @@ def _check_namespace(namespace: str) -> None:
         raise SshSigError("a namespace has letters, digits and . _ @ - only")
 
 
+@functools.lru_cache(maxsize=1024)  # checking the point costs milliseconds, and the same few keys come again
 def _parse_blob(blob: bytes) -> SshKey:
     reader = _Reader(blob)
     kind = reader.text()

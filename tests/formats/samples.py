@@ -1,0 +1,345 @@
+"""Valid samples of every signed object, so that a test changes one thing and nothing else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from imprimatur.formats import (
+    binding,
+    commitments,
+    delegation,
+    digests,
+    dsse,
+    entries,
+    ids,
+    receipts,
+    sshsig,
+    statement,
+)
+from imprimatur.formats.encoding import b64, b64u
+from imprimatur.formats.keys import KeyPair
+from imprimatur.formats.timestamps import format_time
+
+REALM = "desk.example/production"
+NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
+DECISION_KEY = KeyPair.from_seed(b"d" * 32)
+AGENT_KEY = KeyPair.from_seed(b"a" * 32)
+AGENT = ids.agent_id(AGENT_KEY.public_key)
+PERSON_KEY = KeyPair.from_seed(b"p" * 32)
+SECOND_PERSON_KEY = KeyPair.from_seed(b"q" * 32)
+REQUEST = "act_01jd4k4q00abcdefghjkmnpqrs"
+IDEMPOTENCY_KEY = "run-1:call-1"
+ATTEMPT = b64u(b"\x07" * 16)
+DIGEST = digests.sha256(b"something")
+LEAF = "ab" * 32
+
+
+def at(seconds: float = 0) -> str:
+    return format_time(NOW + timedelta(seconds=seconds))
+
+
+def salt() -> bytes:
+    return commitments.salt_for(AGENT_KEY.sign, IDEMPOTENCY_KEY)
+
+
+def parameters() -> dict[str, str]:
+    values = {"path": "/project/src/a.py", "content": "print('hello')\n"}
+    return {name: commitments.commit(salt(), name, value)[0] for name, value in values.items()}
+
+
+def a_commitment() -> str:
+    return commitments.commit(b"s" * 32, "note", "because")[0]
+
+
+def a_delegation(**changes: Any) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "typ": delegation.TYP,
+        "realm": REALM,
+        "issuer": "ada",
+        "subject": AGENT,
+        "scope": ["file:write:/project"],
+        "constraints": {"paths": ["/project"], "max_file_size": 10_000_000},
+        "spend": {"unit": "USD", "limit": "150.00", "per_action": "10.00"},
+        "not_before": at(0),
+        "not_after": at(3600),
+        "max_depth": 1,
+        "purpose": "tidy the project",
+        "nonce": b64u(b"n" * 16),
+    }
+    document.update(changes)
+    return document
+
+
+def a_binding(**changes: Any) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "realm": REALM,
+        "agent": AGENT,
+        "delegation": delegation.delegation_id(a_delegation()),
+        "tool": {"name": "write_file", "schema": DIGEST},
+        "effects": [{"action": "file:write", "resource": "/project/src/a.py"}],
+        "parameters": parameters(),
+        "cost": {"amount": "0.00", "unit": "USD"},
+        "context": {"run": "run-1", "call": "call-1"},
+    }
+    document.update(changes)
+    return binding.build(**document)
+
+
+def a_signed_request(**changes: Any) -> dict[str, Any]:
+    request: dict[str, Any] = {
+        "content_digest": "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:",
+        "signature_input": 'sig1=("@method");created=1',
+        "signature": "sig1=:AAAA:",
+        "method": "POST",
+        "target_uri": "https://desk.example/api/v1/actions",
+        "idempotency_key": IDEMPOTENCY_KEY,
+        "commitments": commitments.commitments_digest(parameters(), None),
+    }
+    request.update(changes)
+    return request
+
+
+def a_statement(reviewer: str = "ada", **changes: Any) -> dict[str, Any]:
+    bound = a_binding()
+    document: dict[str, Any] = {
+        "typ": statement.TYP,
+        "realm": REALM,
+        "request": REQUEST,
+        "version": 1,
+        "agent": AGENT,
+        "decision": "approve",
+        "stage": 0,
+        "role": "reviewer",
+        "risk": "HIGH",
+        "reversibility": "reversible",
+        "action_digest": binding.action_digest(bound),
+        "display_digest": DIGEST,
+        "delegation": bound["delegation"],
+        "policy": DIGEST,
+        "reviewer": reviewer,
+        "log_size": 6,
+        "log_root": DIGEST,
+        "nonce": b64u(b"m" * 16),
+        "issued_at": at(10),
+        "expires_at": at(130),
+    }
+    document.update(changes)
+    return document
+
+
+def ssh_line(key: KeyPair) -> str:
+    return sshsig.parse_public_key("ssh-ed25519 " + b64(sshsig.public_key_blob(key.public_key))).line
+
+
+def ssh_evidence(text: str, key: KeyPair = PERSON_KEY, namespace: str = statement.SSH_NAMESPACE) -> dict[str, str]:
+    return {
+        "kind": "ssh",
+        "key": sshsig.parse_public_key(ssh_line(key)).fingerprint,
+        "value": sshsig.sign(key, text.encode(), namespace),
+    }
+
+
+def vote_body(said: dict[str, Any], evidence: dict[str, str] | None = None, key: KeyPair = PERSON_KEY) -> dict[str, Any]:
+    text = statement.encode(said).decode()
+    return {
+        "request": REQUEST,
+        "version": 1,
+        "statement": text,
+        "evidence": evidence if evidence is not None else ssh_evidence(text, key),
+    }
+
+
+def decided_body(**changes: Any) -> dict[str, Any]:
+    bound = changes.pop("binding", None) or a_binding()
+    body: dict[str, Any] = {
+        "verdict": "allow",
+        "state": "APPROVED",
+        "binding": bound,
+        "action_digest": binding.action_digest(bound),
+        "risk": "HIGH",
+        "rule": "defaults/write",
+        "policy": DIGEST,
+        "reversibility": "reversible",
+        "votes": [8],
+        "enforcement": "E0",
+        "not_after": at(300),
+        "request": a_signed_request(),
+    }
+    body.update(changes)
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def bodies() -> dict[str, dict[str, Any]]:
+    """One valid body for every entry kind."""
+    document = a_delegation()
+    bound = a_binding()
+    evidence = {"kind": "session"}
+    pause = {"scope": "everything", "target": "", "reason": "an incident"}
+    return {
+        "log.genesis": {
+            "decision_key": {"keyid": DECISION_KEY.keyid, "public": b64u(DECISION_KEY.public_key)},
+            "log_vkey": "desk.example+12345678+AAAA",
+            "roster": DIGEST,
+            "policy": DIGEST,
+            "software": "imprimatur 0.1.0",
+        },
+        "person.added": {"person": "ada", "name": "Ada", "roles": ["reviewer"]},
+        "person.changed": {"person": "ada", "active": False, "reason": "left"},
+        "person.key_added": {
+            "person": "ada",
+            "key": ssh_line(PERSON_KEY),
+            "fingerprint": sshsig.parse_public_key(ssh_line(PERSON_KEY)).fingerprint,
+            "purpose": "delegation",
+        },
+        "person.key_revoked": {"person": "ada", "fingerprint": "SHA256:x", "since": at(), "reason": "lost"},
+        "agent.invited": {"name": "coder", "owner": "ada", "token": DIGEST, "expires_at": at(900)},
+        "agent.enrolled": {
+            "agent": AGENT,
+            "name": "coder",
+            "owner": "ada",
+            "public_key": b64u(AGENT_KEY.public_key),
+            "thumbprint": AGENT_KEY.thumbprint,
+            "enforcement": "E0",
+            "invitation": DIGEST,
+        },
+        "agent.key_rotated": {
+            "agent": AGENT,
+            "old": AGENT_KEY.thumbprint,
+            "new": PERSON_KEY.thumbprint,
+            "public_key": b64u(PERSON_KEY.public_key),
+            "signature": b64u(b"s" * 64),
+        },
+        "agent.key_revoked": {"agent": AGENT, "thumbprint": AGENT_KEY.thumbprint, "since": at(), "reason": "leaked"},
+        "agent.suspended": {"agent": AGENT, "reason": "looking into it"},
+        "agent.resumed": {"agent": AGENT, "reason": "all fine"},
+        "delegation.issued": {
+            "delegation": delegation.delegation_id(document),
+            "document": document,
+            "signature": {"kind": "ed25519", "key": AGENT_KEY.thumbprint, "value": b64u(b"s" * 64)},
+        },
+        "delegation.revoked": {"delegation": DIGEST, "reason": "done", "since": at()},
+        "cascade.swept": {"cause": 3, "ids": [REQUEST]},
+        "cascade.finished": {"cause": 3, "total": 1},
+        "tool.registered": {"tool": "write_file", "document": {"typ": "imprimatur/tool/v1"}, "digest": DIGEST},
+        "tool.retired": {"tool": "write_file", "digest": DIGEST, "reason": "replaced"},
+        "policy.activated": {"policy": DIGEST, "number": 1, "document": {"rules": []}},
+        "pause.set": pause,
+        "pause.lifted": pause,
+        "action.requested": {
+            "binding": bound,
+            "action_digest": binding.action_digest(bound),
+            "risk": "HIGH",
+            "reversibility": "reversible",
+            "rule": "defaults/write",
+            "policy": DIGEST,
+            "stages": [{"role": "reviewer", "count": 1, "kind": "approve"}],
+            "display_digest": DIGEST,
+            "justification": a_commitment(),
+            "enforcement": "E0",
+            "expires_at": at(300),
+            "request": a_signed_request(),
+        },
+        "vote.cast": vote_body(a_statement()),
+        "vote.recalled": {"request": REQUEST, "vote": 5},
+        "action.decided": decided_body(),
+        "action.withdrawn": {"request": REQUEST, "state": "EXPIRED", "code": "approval-expired", "action_digest": DIGEST},
+        "action.redeemed": {
+            "request": REQUEST,
+            "action_digest": binding.action_digest(bound),
+            "attempt": entries.attempt_digest(ATTEMPT),
+            "execute_by": at(90),
+        },
+        "action.reported": {"request": REQUEST, "action_digest": DIGEST, "outcome": "SUCCEEDED"},
+        "action.looked_over": {
+            "request": REQUEST,
+            "verdict": "acknowledged",
+            "statement": statement.encode(a_statement(decision="acknowledge")).decode(),
+            "evidence": evidence,
+        },
+        "spend.corrected": {"delegation": DIGEST, "amount": "1.50", "unit": "USD", "reason": "refunded"},
+        "comment.added": {"request": REQUEST, "comment": a_commitment()},
+        "door.rejected": {"key": AGENT_KEY.thumbprint, "minute": at(), "codes": {"replayed": 2}},
+        "bundle.issued": {"bundle": "b-1", "manifest": DIGEST, "size": 10, "filters": {"agent": AGENT}},
+    }
+
+
+def entry_arguments(kind: str, body: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    genesis = kind == entries.GENESIS
+    arguments: dict[str, Any] = {
+        "realm": REALM,
+        "index": 0 if genesis else 9,
+        "prev": entries.FIRST_PREV if genesis else LEAF,
+        "time": NOW,
+        "kind": kind,
+        "subject": REQUEST,
+        "actor": {"type": "system", "id": "desk"},
+        "refs": [],
+        "body": body,
+    }
+    arguments.update(changes)
+    return arguments
+
+
+def an_entry(kind: str, body: dict[str, Any] | None = None, **changes: Any) -> bytes:
+    """The payload of a valid entry of this kind, or of the given body."""
+    return entries.build(**entry_arguments(kind, bodies()[kind] if body is None else body, **changes))
+
+
+def seal(payload: bytes, key: KeyPair = DECISION_KEY) -> bytes:
+    return dsse.seal(payload, key.sign, key.keyid, dsse.PAYLOAD_TYPE)
+
+
+def a_vote(
+    said: dict[str, Any] | None = None,
+    *,
+    index: int = 8,
+    person: str = "ada",
+    assurance: str = "H2",
+    key: KeyPair = PERSON_KEY,
+    body: dict[str, Any] | None = None,
+    **changes: Any,
+) -> bytes:
+    said = a_statement(person) if said is None else said
+    actor = {"type": "person", "id": person, "assurance": assurance}
+    return an_entry(
+        "vote.cast", vote_body(said, key=key) if body is None else body, **{"index": index, "actor": actor, **changes}
+    )
+
+
+def a_redemption(**changes: Any) -> bytes:
+    body = {**bodies()["action.redeemed"], **changes.pop("body", {})}
+    return an_entry("action.redeemed", body, **{"index": 12, **changes})
+
+
+def a_receipt(
+    decision: bytes | None = None,
+    votes: list[bytes] | None = None,
+    redeemed: bytes | None = None,
+    *,
+    key: KeyPair = DECISION_KEY,
+) -> dict[str, Any]:
+    decision = an_entry("action.decided", decided_body()) if decision is None else decision
+    votes = [a_vote()] if votes is None else votes
+    redeemed = a_redemption() if redeemed is None else redeemed
+    return receipts.make(9, seal(decision, key), [seal(vote) for vote in votes], seal(redeemed))
+
+
+def expected(**changes: Any) -> receipts.Expected:
+    bound = a_binding()
+    values: dict[str, Any] = {
+        "realm": REALM,
+        "decision_keys": [DECISION_KEY.public_key],
+        "agent": AGENT,
+        "delegation": bound["delegation"],
+        "tool": "write_file",
+        "schema": DIGEST,
+        "parameters": parameters(),
+        "cost": {"amount": "0.00", "unit": "USD"},
+        "context": {"run": "run-1", "call": "call-1"},
+        "idempotency_key": IDEMPOTENCY_KEY,
+        "require_human": "H2",
+        "attempt": ATTEMPT,
+    }
+    values.update(changes)
+    return receipts.Expected(**values)
