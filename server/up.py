@@ -70,9 +70,6 @@ def environment(options: argparse.Namespace, redis_socket: Path | None) -> dict[
     values["IMPRIMATUR_REALM"] = realm or ("demo.imprimatur.localhost" if options.demo else "imprimatur.localhost")
     if redis_socket is not None:
         values["IMPRIMATUR_REDIS_URL"] = f"unix://{redis_socket}"
-    if options.demo:
-        # The mail of the demo goes to a sink of its own; see examples/demo.
-        values.setdefault("IMPRIMATUR_SMTP_HOST", os.environ.get("IMPRIMATUR_SMTP_HOST", ""))
     return values
 
 
@@ -118,9 +115,9 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.update(environment(options, redis_socket))
     say("Setting up the data folder…")
     manage("migrate", "--verbosity", "0")
-    manage("begin", *(["--demo"] if options.demo else []))
-    (options.data / "realm").write_text(os.environ["IMPRIMATUR_REALM"] + "\n", encoding="utf-8")
     url = f"http://localhost:{options.port}"
+    manage(*(["begin_demo", "--url", url] if options.demo else ["begin"]))
+    (options.data / "realm").write_text(os.environ["IMPRIMATUR_REALM"] + "\n", encoding="utf-8")
     children.append(
         Child(
             "web",
