@@ -40,7 +40,7 @@ def must_be_admin_or_founding(person: Person | None) -> None:
         must_be_admin(person)
     elif Policy.objects.exists():
         raise Refused(
-            "not-allowed", "Only an admin may do this; the installation itself does it only at its beginning."
+            "not-allowed", "Only an admin may do this; the installation itself only at its beginning."
         )
 
 

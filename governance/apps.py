@@ -6,3 +6,9 @@ from django.apps import AppConfig
 class GovernanceConfig(AppConfig):
     name = "governance"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Tell the log how this room's entries read."""
+        from governance import sentences
+
+        sentences.register()

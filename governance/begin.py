@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
 
 from audit import genesis, log, signer
 from audit.models import LogHead
@@ -70,19 +69,24 @@ def begin_installation(
         {"person": command.person_id, "name": command.name, "roles": sorted(set(command.roles))}
         for command, _ in newcomers
     ]
-    with transaction.atomic():
-        genesis.begin(realm=realm, roster=roster, policy_digest=compiled.digest, software=software())
-        with log.writing() as writer:
-            added = [add_person.apply(writer, command).person for command, _ in newcomers]
-            for document in tools:
-                register_tool.apply(writer, register_tool.Command(document, by=None))
-            activated = activate_policy.apply(writer, activate_policy.Command(policy_document, by=None))
+    added: list[Person] = []
+    warnings: list[str] = []
+
+    def founding(writer: log.Writer) -> None:
+        added.extend(add_person.apply(writer, command).person for command, _ in newcomers)
+        for document in tools:
+            register_tool.apply(writer, register_tool.Command(document, by=None))
+        warnings.extend(activate_policy.apply(writer, activate_policy.Command(policy_document, by=None)).warnings)
+
+    genesis.begin(
+        realm=realm, roster=roster, policy_digest=compiled.digest, software=software(), founding=founding
+    )
     return Begun(
         fresh=True,
         realm=realm,
         people=tuple(added),
         passwords={command.username: password for command, password in newcomers},
-        warnings=activated.warnings,
+        warnings=tuple(warnings),
     )
 
 

@@ -15,7 +15,7 @@ from imprimatur.formats.timestamps import format_time
 
 @dataclass(frozen=True)
 class Command:
-    """``by``: an admin, its issuer, the owner of the agent that holds it, an agent above or at it; None: the console."""
+    """``by``: an admin, the issuer, the owner of its agent, an agent above or at it; None: the console."""
 
     delegation: str
     by: Person | Agent | None

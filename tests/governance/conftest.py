@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from audit import signer
+from audit.models import Entry
+from governance import begin
+from imprimatur.formats import dsse, entries
+from imprimatur.rules.policy import DEMO_POLICY
+from imprimatur.rules.tools import DEFAULT_TOOLS
+from tests.governance.cast import REALM, Cast
+
+
+@pytest.fixture
+def folders(tmp_path: Path, settings) -> Iterator[Path]:
+    settings.DATA_DIR = tmp_path
+    settings.KEYS_DIR = tmp_path / "keys"
+    settings.LOG_DIR = tmp_path / "log"
+    settings.INBOX_DIR = tmp_path / "inbox"
+    settings.REALM = REALM
+    signer.forget()
+    yield tmp_path
+    signer.forget()
+
+
+@pytest.fixture
+def cast(db, folders: Path) -> Cast:
+    """Ada has begun the installation, added the others, and enrolled robo and helper, who hold nothing yet."""
+    begun = begin.begin_installation(
+        [begin.Newcomer("ada", ("admin",))], REALM, DEMO_POLICY, list(DEFAULT_TOOLS.values())
+    )
+    found = Cast({"ada": begun.people[0]})
+    for name, roles in {"rui": ("reviewer",), "rosa": ("reviewer",), "audra": ("auditor",), "mallory": ()}.items():
+        found.person(name, *roles)
+    found.ssh_key("ada")
+    found.agent("robo")
+    found.agent("helper")
+    return found
+
+
+@pytest.fixture
+def kinds(db) -> Callable[[], list[str]]:
+    """The kinds of all entries so far, oldest first."""
+    return lambda: list(Entry.objects.order_by("index").values_list("kind", flat=True))
+
+
+@pytest.fixture
+def bodies(db) -> Callable[[str], list[dict]]:
+    """The bodies of all entries of one kind, oldest first."""
+
+    def read(kind: str) -> list[dict]:
+        rows = Entry.objects.filter(kind=kind).order_by("index")
+        return [entries.parse(dsse.open_envelope(bytes(row.envelope)).payload)["body"] for row in rows]
+
+    return read
