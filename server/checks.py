@@ -70,7 +70,9 @@ def assert_durable() -> None:
             cursor.execute("PRAGMA synchronous")
             [value] = cursor.fetchone()
             if value < 2:
-                raise ImproperlyConfigured("SQLite runs with synchronous below FULL; an acknowledged decision could be lost")
+                raise ImproperlyConfigured(
+                    "SQLite runs with synchronous below FULL; an acknowledged decision could be lost"
+                )
         else:
             cursor.execute("SHOW synchronous_commit")
             [value] = cursor.fetchone()

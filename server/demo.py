@@ -13,13 +13,11 @@ from django.contrib.auth.hashers import make_password
 
 from audit import signer
 from audit.log import commit
-from audit.models import Entry
 from governance.actions import add_person, add_person_key, invite_agent
 from governance.begin import Newcomer, begin_installation
 from governance.models import Agent, Person, PersonKey
 from imprimatur.formats import note
 from imprimatur.formats.encoding import b64u
-from imprimatur.formats.timestamps import format_time
 from imprimatur.rules.policy import DEMO_POLICY
 from imprimatur.rules.tools import DEFAULT_TOOLS
 
@@ -42,11 +40,10 @@ def _write_private(file: Path, document: dict[str, Any]) -> None:
 def trust() -> dict[str, Any]:
     """What the demo's agent pins: the keys of this log, handed over outside the API."""
     decision, log_key = signer.decision_key(), signer.log_key()
-    first = Entry.objects.get(index=0)
     return {
         "realm": settings.REALM,
         "log": [str(note.Vkey(settings.REALM, log_key.public_key))],
-        "decision": [{"key": b64u(decision.public_key), "from": format_time(first.time)}],
+        "decision": [{"key": b64u(decision.public_key), "from": 0}],
     }
 
 

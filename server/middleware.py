@@ -51,6 +51,11 @@ class OneTimePassword:
             person = getattr(request.user, "person", None)
             change, leave = reverse("account_change_password"), reverse("account_logout")
             static = request.path.startswith("/static/")
-            if person is not None and person.must_change_password and request.path not in {change, leave} and not static:
+            if (
+                person is not None
+                and person.must_change_password
+                and request.path not in {change, leave}
+                and not static
+            ):
                 return redirect(change)
         return self.get_response(request)

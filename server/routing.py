@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from approvals.consumers import LiveConsumer
 from django.urls import path
+
+from approvals.consumers import LiveConsumer
 
 websocket_urlpatterns = [path("ws/live/", LiveConsumer.as_asgi())]

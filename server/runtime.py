@@ -6,11 +6,11 @@ import asyncio
 import logging
 import threading
 
+from django.db import close_old_connections, connection
+
 from approvals import clock, live
 from audit import inbox, publisher, writer
 from audit.log import utc_now
-from django.db import close_old_connections, connection
-
 from server import checks
 
 logger = logging.getLogger("imprimatur.runtime")

@@ -45,9 +45,9 @@ def port_problem(port: int) -> str:
         try:
             probe.bind(("127.0.0.1", port))
         except PermissionError:
-            return f"Port {port} is not allowed for this user. Try `make up ARGS=\"--port 8000\"`."
+            return f'Port {port} is not allowed for this user. Try `make up ARGS="--port 8000"`.'
         except OSError:
-            return f"Port {port} is in use. Try `make up ARGS=\"--port {port + 1}\"`."
+            return f'Port {port} is in use. Try `make up ARGS="--port {port + 1}"`.'
     return ""
 
 
@@ -108,9 +108,8 @@ def main(argv: list[str] | None = None) -> int:
             raise SystemExit(str(missing)) from missing
         redis_socket = embedded_redis.socket_for(options.data)
         redis_socket.unlink(missing_ok=True)
-        path = redis_socket
         children.append(
-            Child("redis", embedded_redis.command(binary, redis_socket, options.data), ready=lambda: path.exists())
+            Child("redis", embedded_redis.command(binary, redis_socket, options.data), ready=redis_socket.exists)
         )
     os.environ.update(environment(options, redis_socket))
     say("Setting up the data folder…")
@@ -134,7 +133,9 @@ def main(argv: list[str] | None = None) -> int:
         Child("worker", [sys.executable, str(ROOT / "manage.py"), "rqworker", "default", "--verbosity", "0"])
     )
     if options.demo:
-        children.append(Child("demo", [sys.executable, "-m", "examples.demo", "--data", str(options.data), "--url", url]))
+        children.append(
+            Child("demo", [sys.executable, "-m", "examples.demo", "--data", str(options.data), "--url", url])
+        )
     supervisor = Supervisor(children, say)
     return supervisor.run(lambda: welcome(options, url))
 

@@ -13,7 +13,9 @@ from pathlib import Path
 # A unix socket's path has room for 107 bytes; longer ones fail with an error nobody understands.
 LONGEST_SOCKET_PATH = 100
 NAMES = ("redis-server", "valkey-server")
-REMEDY = "No Redis server was found. Install one package: `apt-get install redis-server` (or valkey-server), then try again."
+REMEDY = (
+    "No Redis server was found. Install one package: `apt-get install redis-server` (or valkey-server), then try again."
+)
 
 
 class RedisMissing(Exception):

@@ -11,7 +11,9 @@ from server import demo
 
 
 class Command(BaseCommand):
-    help = "Begin an installation for trying things out: sample people, demo policy, an invitation for the sample agent."
+    help = (
+        "Begin an installation for trying things out: sample people, demo policy, an invitation for the sample agent."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--url", default="http://localhost:8000", help="address written into demo.json")
