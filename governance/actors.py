@@ -39,9 +39,7 @@ def must_be_admin_or_founding(person: Person | None) -> None:
     if person is not None:
         must_be_admin(person)
     elif Policy.objects.exists():
-        raise Refused(
-            "not-allowed", "Only an admin may do this; the installation itself only at its beginning."
-        )
+        raise Refused("not-allowed", "Only an admin may do this; the installation itself only at its beginning.")
 
 
 def founder_or(person: Person | None) -> Actor:

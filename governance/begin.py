@@ -78,9 +78,7 @@ def begin_installation(
             register_tool.apply(writer, register_tool.Command(document, by=None))
         warnings.extend(activate_policy.apply(writer, activate_policy.Command(policy_document, by=None)).warnings)
 
-    genesis.begin(
-        realm=realm, roster=roster, policy_digest=compiled.digest, software=software(), founding=founding
-    )
+    genesis.begin(realm=realm, roster=roster, policy_digest=compiled.digest, software=software(), founding=founding)
     return Begun(
         fresh=True,
         realm=realm,

@@ -34,7 +34,7 @@ STATUS: dict[str, int] = {
 }
 
 
-class Refused(Exception):  # noqa: N818  # it is an answer, not a fault, and reads as one
+class Refused(Exception):  # it is an answer, not a fault, and reads as one
     """Something was asked that we do not do. ``code`` is stable and for programs, ``message`` is for people.
 
     ``status`` is the HTTP status that belongs to the code (DESIGN section 9); an unknown code is a 403, never a 2xx.

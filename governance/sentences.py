@@ -7,9 +7,8 @@ from typing import Any
 
 from audit import kinds
 from audit.kinds import Names, actor
-from imprimatur.formats.digests import fingerprint
-
 from governance.models import Agent, Delegation, Person
+from imprimatur.formats.digests import fingerprint
 
 Entry = Mapping[str, Any]
 _Say = Callable[[str, dict[str, Any], Names], str]
