@@ -96,6 +96,7 @@ def _allow(facts: Facts, body: Mapping[str, Any], name: str, request: Request, *
         "an approval is redeemed at once exactly when it names the attempt",
     )
     if "attempt" in body:
+        facts.hold(request.executor == "agent", rulebook.ACTOR, "a service redeems this, not the agent")
         _redeem(facts, request, body["execute_by"])
 
 
@@ -126,13 +127,18 @@ def _deny(facts: Facts, body: Mapping[str, Any], name: str, request: Request, *,
 def _redeemed(facts: Facts, entry: Mapping[str, Any]) -> None:
     body = entry["body"]
     request = _known(facts, entry)
-    actor = entry["actor"]
-    executor = request.agent if request.executor == "agent" else request.executor
-    facts.hold(actor["id"] == executor, rulebook.ACTOR, "only the executor redeems")
+    facts.hold(_executes(entry["actor"], request), rulebook.ACTOR, "only the executor redeems")
     facts.hold(request.state != "REDEEMED", rulebook.REDEEM_ONCE, "it was redeemed before")
     facts.hold(request.state == "APPROVED", rulebook.STATE, f"a request that is {request.state} cannot be redeemed")
     facts.hold(facts.now <= request.not_after, rulebook.WINDOW, "the approval was over")
     facts.hold(not request.swept, rulebook.STATE, "what it stood on was revoked")
+    key = facts.agents[request.agent].keys[request.key]
+    facts.hold(not key.revoked_since, rulebook.AUTHORITY, "the key that asked was revoked")
+    facts.hold(
+        facts.tool_digests.get(request.tool, "") == request.tool_digest,
+        rulebook.TOOL,
+        "the tool's registry entry changed since it was approved",
+    )
     _check_authority(facts, request)
     _redeem(facts, request, body["execute_by"])
 
@@ -172,12 +178,11 @@ def _reported(facts: Facts, entry: Mapping[str, Any]) -> None:
         rulebook.OUTCOME,
         f"a request that is {request.state} has no outcome {outcome}",
     )
-    executor = request.agent if request.executor == "agent" else request.executor
     if outcome == "UNREPORTED":
         facts.hold(actor["type"] == "system", rulebook.ACTOR, "only the clock says that nothing was reported")
         request.state, request.reported = "UNREPORTED", facts.now
         return
-    facts.hold(actor["id"] == executor, rulebook.ACTOR, "only the executor reports")
+    facts.hold(_executes(actor, request), rulebook.ACTOR, "only the executor reports")
     facts.hold(late or request.state != "UNREPORTED", rulebook.OUTCOME, "it comes late and does not say so")
     if "cost" in body and request.settles:
         facts.hold(
@@ -187,6 +192,13 @@ def _reported(facts: Facts, entry: Mapping[str, Any]) -> None:
         for _, link in authority.chain_of(facts, request.delegation) or ():
             link.spent = max(0, link.spent - request.amount + actual)
     _end(facts, body["request"])
+
+
+def _executes(actor: Mapping[str, Any], request: Request) -> bool:
+    """Whether this is who runs the tool: the agent that asked, or the service whose key the registry names."""
+    if request.executor == "agent":
+        return bool(actor["id"] == request.agent)
+    return bool(actor.get("key") == request.executor)
 
 
 def _known(facts: Facts, entry: Mapping[str, Any]) -> Request:
@@ -206,7 +218,7 @@ def _known(facts: Facts, entry: Mapping[str, Any]) -> Request:
 def _new(facts: Facts, name: str, body: Mapping[str, Any]) -> Request:
     """A request seen for the first time: the agent's own signature over what the binding holds, never seen before."""
     binding = body["binding"]
-    _check_wish(facts, body)
+    key = _check_wish(facts, body)
     facts.hold(name not in facts.requests and name not in facts.finished, rulebook.REPLAY, "this id was used before")
     made = _time_of(name)
     facts.hold(
@@ -231,6 +243,8 @@ def _new(facts: Facts, name: str, body: Mapping[str, Any]) -> Request:
         effects=binding["effects"],
         amount=money.read_amount(binding["cost"]["amount"]),
         unit=binding["cost"]["unit"],
+        key=key,
+        tool_digest=binding["tool"].get("schema", ""),
         settles=tool is not None and tool["settle"] == "reported",
         executor=tool["executor"] if tool is not None else "agent",
         policy=body["policy"],
@@ -243,13 +257,16 @@ def _wish(body: Mapping[str, Any]) -> str:
     return digests.sha256(canonical.dumps(asked))
 
 
-def _check_wish(facts: Facts, body: Mapping[str, Any]) -> None:
-    """Verify the HTTP signature (RFC 9421) that the agent put under its request, from what the entry keeps of it."""
+def _check_wish(facts: Facts, body: Mapping[str, Any]) -> str:
+    """Return the key that signed the wish.
+
+    What the entry keeps is enough to verify the agent's HTTP signature (RFC 9421): the profile fixes the rest.
+    """
     binding, signed, rule = body["binding"], body["request"], rulebook.REQUEST
     agent = facts.agents.get(binding["agent"])
     if agent is None:
         facts.hold(False, rule, "its agent is not enrolled")
-        return
+        raise AssertionError  # hold has raised
     facts.hold(
         signed["commitments"] == commitments.commitments_digest(binding["parameters"], body.get("justification")),
         rule,
@@ -269,11 +286,11 @@ def _check_wish(facts: Facts, body: Mapping[str, Any]) -> None:
         signature = un_b64(signed["signature"].removeprefix("sig1=:").removesuffix(":"))
     except (httpsig.HttpSigError, ValueError) as error:
         facts.hold(False, rule, f"the request is not signed as agents sign: {error}")
-        return
+        raise AssertionError from error  # hold has raised
     key = agent.keys.get(parsed.keyid)
     if key is None:
         facts.hold(False, rule, "the key that signed the request is not the agent's")
-        return
+        raise AssertionError  # hold has raised
     facts.hold(not key.revoked_since, rule, "the key that signed the request is revoked")
     made = format_time(datetime.fromtimestamp(parsed.created, UTC))
     facts.hold(not key.retired or made <= key.retired, rule, "the key that signed the request was rotated away before")
@@ -290,6 +307,7 @@ def _check_wish(facts: Facts, body: Mapping[str, Any]) -> None:
     used = f"{parsed.keyid}:{parsed.nonce}"
     facts.hold(used not in facts.signatures, rulebook.REPLAY, "the same signed request was used before")
     facts.signatures[used] = facts.now
+    return parsed.keyid
 
 
 def _check_floor(facts: Facts, body: Mapping[str, Any]) -> None:

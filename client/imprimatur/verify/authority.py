@@ -156,25 +156,32 @@ def _revoked(facts: Facts, entry: Mapping[str, Any]) -> None:
         return
     link = links[-1][1]
     facts.hold(not link.revoked_since, rule, "it was revoked before")
-    if actor["type"] == "agent":
-        # An issuer anywhere above may take back what it passed on; a subject may give up its own.
-        above = {known.document["issuer"] for _, known in links} | {link.document["subject"]}
-        facts.hold(actor["id"] in above, rulebook.ACTOR, "the agent neither issued it nor holds it")
+    if actor["type"] != "system":
+        # Whoever stands above may take back, and a subject may give up; the system only ends what a cause ended.
+        above = {known.document["subject"] for _, known in links} | {links[0][1].document["issuer"]}
+        above.add(facts.agents[link.document["subject"]].owner)
+        facts.hold(
+            actor["id"] in above or people.is_admin(facts, actor["id"]),
+            rulebook.ACTOR,
+            "it is not for this principal to revoke",
+        )
     link.revoked_since = body["since"]
     facts.revocations[str(facts.index)] = entry["kind"]
 
 
 def _corrected(facts: Facts, entry: Mapping[str, Any]) -> None:
     body = entry["body"]
-    link = facts.delegations.get(body["delegation"])
-    if link is None:
+    links = chain_of(facts, body["delegation"])
+    if links is None:
         facts.hold(facts.forgotten_delegations, rulebook.SPEND, "there is no such delegation")
         return
-    spend = link.document.get("spend", {})
-    facts.hold(spend.get("unit") == body["unit"], rulebook.SPEND, "the delegation's money is in another unit")
     amount = money.read_amount(body["amount"])
-    facts.hold(amount <= link.spent, rulebook.SPEND, "more is given back than was spent")
-    link.spent -= amount
+    for _, link in links:
+        spend = link.document.get("spend", {})
+        facts.hold(spend.get("unit") == body["unit"], rulebook.SPEND, "the delegation's money is in another unit")
+        facts.hold(amount <= link.spent, rulebook.SPEND, "more is given back than was spent")
+    for _, link in links:
+        link.spent -= amount
 
 
 def _registered(facts: Facts, entry: Mapping[str, Any]) -> None:
@@ -191,8 +198,6 @@ def _registered(facts: Facts, entry: Mapping[str, Any]) -> None:
     )
     facts.tools[body["tool"]] = document
     facts.tool_digests[body["tool"]] = body["digest"]
-    if entry["actor"]["type"] != "person":
-        facts.totals.operator_tools += 1
 
 
 def _retired(facts: Facts, entry: Mapping[str, Any]) -> None:
@@ -210,13 +215,17 @@ def _activated(facts: Facts, entry: Mapping[str, Any]) -> None:
         facts.hold(False, rule, f"the policy document is malformed: {error}")
     facts.hold(policy.digest(document) == body["policy"], rule, "the digest is of another document")
     facts.hold(body["number"] == facts.policy_number + 1, rule, f"policy {facts.policy_number + 1} comes next")
+    facts.hold(
+        facts.policy_number or body["policy"] == facts.founding_policy,
+        rulebook.FOUNDING,
+        "the first policy is not the one of entry 0",
+    )
     facts.hold(body.get("replaces", "") == facts.policy, rule, "it does not say which policy it replaces")
     facts.policy, facts.policy_number = body["policy"], body["number"]
     # The rules of a policy are not needed again, and it may be long: only what verdicts are checked against is kept.
     facts.policies[body["policy"]] = {
         name: document[name] for name in ("assurance", "single_human", "floors") if name in document
     }
-    facts.revocations[str(facts.index)] = entry["kind"]
 
 
 def paused(facts: Facts, *, agent: str, tool: str) -> bool:
@@ -225,6 +234,12 @@ def paused(facts: Facts, *, agent: str, tool: str) -> bool:
 
 
 def _paused(facts: Facts, entry: Mapping[str, Any]) -> None:
+    person = facts.people[entry["actor"]["id"]]
+    facts.hold(
+        not {people.ADMIN, people.REVIEWER}.isdisjoint(person.roles),
+        rulebook.ACTOR,
+        "a pause takes an admin or reviewer",
+    )
     name = _pause_name(entry["body"])
     facts.hold(name not in facts.pauses, rulebook.PAUSE, "this pause stands already")
     facts.pauses[name] = facts.now

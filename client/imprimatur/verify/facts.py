@@ -83,11 +83,13 @@ class Request:
     wish: str
     action_digest: str
     tool: str
+    tool_digest: str
     risk: str
     reversibility: str
     effects: list[dict[str, str]]
     amount: int
     unit: str
+    key: str
     settles: bool
     executor: str
     policy: str
@@ -111,7 +113,6 @@ class Totals:
     by_people: int = 0
     assurance: dict[str, int] = field(default_factory=dict)
     redeemed: int = 0
-    operator_tools: int = 0
     by_console: int = 0
     single_human: int = 0
 

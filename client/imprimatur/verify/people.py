@@ -12,9 +12,10 @@ from imprimatur.verify.facts import Facts, Person, PersonKey
 
 ROSTER_TAG = "imprimatur/roster/v1"
 ADMIN = "admin"
+REVIEWER = "reviewer"
 CONSOLE = "console"
 
-FOUNDING = frozenset({"log.genesis", "person.added", "person.key_added", "tool.registered", "policy.activated"})
+FOUNDING = frozenset({"log.genesis", "person.added"})
 """What the system may write of its own accord, and only before anything else has happened."""
 
 _ADMIN_ONLY = frozenset(
@@ -26,7 +27,6 @@ _ADMIN_ONLY = frozenset(
         "tool.registered",
         "tool.retired",
         "policy.activated",
-        "pause.set",
         "pause.lifted",
         "spend.corrected",
     }
@@ -49,6 +49,7 @@ _PEOPLE_ONLY = frozenset(
         "person.key_added",
         "person.key_revoked",
         "agent.suspended",
+        "pause.set",
         "vote.cast",
         "vote.recalled",
         "action.looked_over",
@@ -73,7 +74,7 @@ _SERVER_NEVER = frozenset({"agent.key_rotated", "delegation.issued", "action.req
 
 
 def end_founding(facts: Facts, entry: Mapping[str, Any]) -> None:
-    """The founding ends with the first entry that is not part of it; then its people and policy must be the promised.
+    """The founding ends with the first entry that is not part of it; then the people must be those promised.
 
     Until then only the system acts, so that nobody's authority is older than the roster that entry 0 commits to.
     """
@@ -83,7 +84,6 @@ def end_founding(facts: Facts, entry: Mapping[str, Any]) -> None:
     roster = [{"person": person, "name": known.name, "roles": known.roles} for person, known in facts.people.items()]
     found = digests.tagged(ROSTER_TAG, canonical.dumps(roster))
     facts.hold(found == facts.roster, rulebook.FOUNDING, "the first people are not those that entry 0 commits to")
-    facts.hold(facts.policy == facts.founding_policy, rulebook.FOUNDING, "the first policy is not the one of entry 0")
 
 
 def check_actor(facts: Facts, entry: Mapping[str, Any]) -> None:
@@ -189,7 +189,7 @@ def _key_added(facts: Facts, entry: Mapping[str, Any]) -> None:
     facts.hold(body["fingerprint"] not in facts.person_keys, rule, "this key was registered before")
     actor = entry["actor"]
     facts.hold(
-        facts.founding or may_act_for(facts, actor, body["person"]),
+        may_act_for(facts, actor, body["person"]),
         rulebook.ACTOR,
         "only the person or an admin registers a key",
     )

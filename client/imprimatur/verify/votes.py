@@ -17,13 +17,12 @@ CONFIRMATION_WINDOW = timedelta(minutes=15)
 GRACE = timedelta(seconds=5)
 """For clocks that differ a little, and a statement that waited for its batch."""
 
-REVIEWER = "reviewer"
 _FINAL = ("acknowledge", "flag")
 
 
 def vote_digest(statement_bytes: bytes) -> str:
-    """What a confirmation names as the vote before it: the tagged digest of that vote's statement."""
-    return digests.tagged(statement.TYP, statement_bytes)
+    """What a confirmation names as the vote before it: the digest of that vote's statement."""
+    return digests.sha256(statement_bytes)
 
 
 def _cast(facts: Facts, entry: Mapping[str, Any]) -> None:
@@ -63,11 +62,22 @@ def _cast(facts: Facts, entry: Mapping[str, Any]) -> None:
         "this person's vote stands already",
     )
     request.ballots.append(Ballot(facts.index, actor["id"], key, decision, said["stage"], assurance, vote_digest(raw)))
-    after = _tally(facts, request, request.ballots)
+    counting = [
+        ballot
+        for ballot in request.ballots
+        if not _against(
+            facts,
+            request,
+            [other for other in request.ballots if other is not ballot],
+            person=ballot.person,
+            key=ballot.key,
+            stage=quorum.Stage(**request.stages[min(ballot.stage, len(request.stages) - 1)]),
+        )
+    ]
+    after = _tally(facts, request, counting)
     if quorum.vote_event(request.state, after) == "stage_met":
         request.state = states.next_state(request.state, "stage_met")
-        until = format_time(parse_time(facts.now) + CONFIRMATION_WINDOW)
-        request.expires_at = max(request.expires_at, until)
+        request.expires_at = format_time(parse_time(facts.now) + CONFIRMATION_WINDOW)
     facts.totals.assurance[assurance] = facts.totals.assurance.get(assurance, 0) + 1
 
 
@@ -116,9 +126,10 @@ def check_quorum(facts: Facts, request: Request, indexes: list[int]) -> None:
     facts.hold(all(index in standing for index in indexes), rulebook.REFERENCE, "it names votes that do not stand")
     named = [standing[index] for index in sorted(indexes)]
     facts.hold(all(ballot.decision != "deny" for ballot in request.ballots), rulebook.QUORUM, "one denial ends it")
-    for place, ballot in enumerate(named):
+    for ballot in named:
         stage = quorum.Stage(**request.stages[ballot.stage])
-        _check_eligible(facts, request, named[:place], person=ballot.person, key=ballot.key, stage=stage)
+        others = [other for other in named if other is not ballot]
+        _check_eligible(facts, request, others, person=ballot.person, key=ballot.key, stage=stage)
     tally = _tally(facts, request, named)
     missing = ", ".join(f"{stage.count} x {stage.role} to {stage.kind}" for stage in tally.needs)
     facts.hold(tally.outcome == "approved", rulebook.QUORUM, f"too few people: {missing} missing")
@@ -197,10 +208,17 @@ def _check_evidence(facts: Facts, entry: Mapping[str, Any], raw: bytes, said: Ma
 def _check_eligible(
     facts: Facts, request: Request, counted: list[Ballot], *, person: str, key: str, stage: quorum.Stage
 ) -> None:
+    found = _against(facts, request, counted, person=person, key=key, stage=stage)
+    facts.hold(not found, rulebook.ELIGIBLE, "; ".join(found))
+
+
+def _against(
+    facts: Facts, request: Request, counted: list[Ballot], *, person: str, key: str, stage: quorum.Stage
+) -> list[str]:
+    """Why this person may not answer this stage, given the votes of others that count."""
     known = facts.people.get(person)
     if known is None:
-        facts.hold(False, rulebook.ELIGIBLE, "there is no such person")
-        return
+        return ["there is no such person"]
     candidate = quorum.Candidate(
         person=person,
         roles=known.roles,
@@ -221,7 +239,7 @@ def _check_eligible(
         single_human=bool(_policy(facts, request)["single_human"]),
     )
     found = quorum.ineligible(candidate, circumstances, key or None, stage)
-    facts.hold(not found, rulebook.ELIGIBLE, "; ".join(reason.sentence for reason in found))
+    return [reason.sentence for reason in found]
 
 
 def _policy(facts: Facts, request: Request) -> dict[str, Any]:
