@@ -1,6 +1,6 @@
 """What the log says when it cannot take an entry. Each means: no decision was made."""
 
-# ruff: noqa: N818  # named for what happened, as callers say it
+# named for what happened, as callers say it
 
 from __future__ import annotations
 

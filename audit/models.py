@@ -86,6 +86,7 @@ class Bundle(models.Model):
 
     id = models.CharField(primary_key=True, max_length=40)
     asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
+    asked_as = models.CharField(max_length=120)  # the id of the person, as the log names them
     asked_at = models.DateTimeField()
     state = models.CharField(max_length=8, default=WAITING)
     error = models.TextField(default="", blank=True)

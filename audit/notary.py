@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 ENTRIES_BETWEEN_SNAPSHOTS = 2_000
 
 
-class NotaryRefused(Exception):  # noqa: N818  # named for what happened
+class NotaryRefused(Exception):  # named for what happened
     """An entry breaks a rule; the history must not be signed."""
 
 

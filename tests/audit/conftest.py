@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,21 +13,9 @@ REALM = "test.imprimatur"
 
 
 @pytest.fixture
-def folders(tmp_path: Path, settings) -> Iterator[Path]:
-    settings.DATA_DIR = tmp_path
-    settings.LOG_DIR = tmp_path / "log"
-    settings.KEYS_DIR = tmp_path / "keys"
-    settings.INBOX_DIR = tmp_path / "inbox"
-    settings.BUNDLES_DIR = tmp_path / "bundles"
-    signer.forget()
-    signer.make_keys(settings.KEYS_DIR)
-    yield tmp_path
-    signer.forget()
-
-
-@pytest.fixture
-def begun(db, folders: Path) -> Appended:
+def begun(db: None, folders: Path, settings: Any) -> Appended:
     """A log that has begun, and nothing else in it."""
+    signer.make_keys(settings.KEYS_DIR)
     return genesis.begin(
         realm=REALM,
         roster=[{"person": "pe_ada", "name": "Ada", "roles": ["admin"]}],

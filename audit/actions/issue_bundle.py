@@ -1,0 +1,36 @@
+"""Enter a finished evidence bundle into the log: who took what, up to which entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from audit.log import Actor, Appended, Writer
+from audit.models import Bundle
+
+
+@dataclass(frozen=True)
+class Command:
+    """A bundle whose file is complete: the digest of MANIFEST.sha256, the entries covered, its length in bytes."""
+
+    bundle: str
+    manifest: str
+    size: int
+    bytes: int
+
+
+def apply(writer: Writer, command: Command) -> Appended | None:
+    """Write `bundle.issued` and make the bundle ready. A second time changes nothing and returns None."""
+    bundle = Bundle.objects.get(pk=command.bundle)
+    if bundle.state == Bundle.READY:
+        return None
+    entry = writer.append(
+        "bundle.issued",
+        subject=bundle.id,
+        actor=Actor("person", bundle.asked_as),
+        body={"bundle": bundle.id, "manifest": command.manifest, "size": command.size, "filters": {}},
+    )
+    bundle.state, bundle.error = Bundle.READY, ""
+    bundle.size, bundle.manifest, bundle.bytes = command.size, command.manifest, command.bytes
+    bundle.ready_at, bundle.issued_index = writer.now, entry.index
+    bundle.save()
+    return entry

@@ -1,0 +1,102 @@
+"""README.txt of a bundle: how to verify it, in commands that work as they stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from audit.evidence.source import Source
+from imprimatur.formats.timestamps import parse_time
+
+TEXT = """\
+EVIDENCE BUNDLE OF {realm}
+{underline}
+
+The complete log of what the agents of this installation asked, who answered, and what was executed:
+{size} entries, up to the checkpoint in log/checkpoint. Run the commands below in the folder into which you unzipped
+this bundle. They use tools that we did not write, except in step 5.
+
+Trust nothing in trust/ by itself: it is a copy. Compare it with what you were given by another way, when you were
+given the keys of this installation.
+
+
+1. The files are complete and unchanged  (any sha256sum)
+
+    sha256sum -c MANIFEST.sha256
+
+   MANIFEST.dsse.json is the same list as an in-toto Statement in a DSSE envelope, signed with the decision key.
+
+
+2. The log signed this checkpoint  (OpenSSL 3)
+
+    sed '/^$/,$d' log/checkpoint > checkpoint.body
+    grep '^— ' log/checkpoint | head -n 1 | cut -d ' ' -f 3 | base64 -d | tail -c +5 > checkpoint.sig
+    openssl pkeyutl -verify -pubin -inkey trust/log.pub.pem -rawin -in checkpoint.body -sigfile checkpoint.sig
+
+   The three lines of checkpoint.body are the log's name, its number of entries and the root of its Merkle tree
+   (C2SP tlog-checkpoint). Go's golang.org/x/mod/sumdb/note reads log/checkpoint and trust/log.vkey as they are.
+
+
+3. The log holds exactly these entries  (any C2SP tlog-tiles or RFC 6962 tool)
+
+   log/ is a tlog-tiles tree: tessera's fsck, golang.org/x/mod/sumdb/tlog or transparency-dev/merkle compute the root
+   of log/tile/entries/ again and compare it with the checkpoint. log/proofs/ has one tlog-proof per entry that
+   changed somebody's authority. Compare the checkpoint with one that a witness or a colleague holds.
+
+
+4. A person signed a delegation  (OpenSSH 9)
+
+{delegation}
+
+   delegations/index.jsonl lists all of them with the time of their entry. trust/allowed_signers says whose keys were
+   good from when to when; no key of an agent or of the server is in it.
+
+
+5. Everything at once  (Python 3.11, nothing to install)
+
+    python3 verify.pyz --help
+
+   verify.pyz applies every rule to every entry and says what it could not tell. It came with the bundle, so take it
+   from our releases instead if you do not trust this copy; it is the package `imprimatur` in one file.
+
+
+What is in here
+
+    log/          the log: tiles, entries, checkpoints, proofs
+    trust/        copies of the keys: keys.jsonl has every key there ever was
+    delegations/  every delegation, as signed
+    votes/        every vote, as signed
+    openings/     the parameters and reasons behind the commitments in the log, unless they were erased or withheld
+    views/        the log in readable lines; derived, not signed
+{sections}
+
+What this bundle does not prove
+
+    - That the log is the only one: for that, compare its checkpoint with what others hold.
+    - What an agent did without asking. Each decision states its enforcement level, from E0 (the agent's own wrapper)
+      to E3 (the resource itself checks the receipt).
+    - That reported outcomes are true: an agent reports its own.
+    - What erased or withheld parameters said. Their commitments stay in the log.
+"""
+
+
+def text(source: Source, sections: dict[str, str], signed: dict[str, Any] | None) -> str:
+    """The README. ``signed`` is the newest line of the delegations' index that a person signed with an SSH key."""
+    return TEXT.format(
+        realm=source.realm,
+        underline="=" * (len(source.realm) + 19),
+        size=source.size,
+        delegation=_delegation(signed),
+        sections="".join(f"    {name + '/':<13} {about}\n" for name, about in sections.items()),
+    )
+
+
+def _delegation(signed: dict[str, Any] | None) -> str:
+    if signed is None:
+        return "   No delegation in this log carries a person's SSH signature."
+    file = signed["file"]
+    when = f"{parse_time(signed['time']):%Y%m%d%H%M%SZ}"
+    return (
+        f"    ssh-keygen -Y verify -f trust/allowed_signers -I {signed['issuer']} -n imprimatur-delegation-v1 \\\n"
+        f"        -O verify-time={when} -s {file.removesuffix('.json')}.sig \\\n"
+        f"        < {file}"
+    )
