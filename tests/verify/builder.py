@@ -580,8 +580,14 @@ def whole_story() -> Log:
     denied = log.ask(root, "delete_file", risk="HIGH")
     log.request(denied)
     log.deny(denied, "DENIED", "reviewer-denied", (log.vote(denied, RUI, "deny", session=True),))
-    called = log.ask(root, "call_model", {"path": "m", "amount": "10.00"}, risk="MEDIUM", cost="10.00",
-                     effects=[{"action": "llm:call", "resource": "m"}])
+    called = log.ask(
+        root,
+        "call_model",
+        {"path": "m", "amount": "10.00"},
+        risk="MEDIUM",
+        cost="10.00",
+        effects=[{"action": "llm:call", "resource": "m"}],
+    )
     log.allow(called, at_once=True)
     log.report(called, cost={"amount": "2.50", "unit": "USD"})
     log.rotate(ROBO, key("robo 2"))
