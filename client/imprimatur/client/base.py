@@ -1,0 +1,133 @@
+"""What the sync and the async client share besides the flows: set-up, and an execution in progress."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import httpx2
+
+from imprimatur.client import config
+from imprimatur.client.answers import Decision
+from imprimatur.client.core import Core
+from imprimatur.client.wire import Answer, Send, Wire
+from imprimatur.client.wish import Wish, Wishes
+from imprimatur.formats.keys import KeyPair
+from imprimatur.formats.trust import Trust
+
+SHORTEST_TTL, LONGEST_TTL = 60, 3600
+
+
+class Base:
+    """Configuration and the making of wishes. Its repr shows the server and the agent, never a key."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: KeyPair | str | os.PathLike[str] | None = None,
+        delegation: str | os.PathLike[str] | None = None,
+        trust: Trust | str | os.PathLike[str] | None = None,
+        *,
+        agent: str | None = None,
+        run: str | None = None,
+        launch: str | None = None,
+        wire: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.config = config.load(url, key, delegation, trust, agent)
+        self._core = Core(self.config, Wire(self.config, **(wire or {})))
+        self._wishes = Wishes(self.config, run or os.environ.get("IMPRIMATUR_RUN"), launch)
+
+    @property
+    def agent(self) -> str:
+        """This agent's id."""
+        return self.config.agent
+
+    @property
+    def run(self) -> str:
+        """The id of this run; give the same one after a restart to come back to what was asked."""
+        return self._wishes.run
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.config.origin!r}, agent={self.config.agent!r})"
+
+    def wish(
+        self,
+        tool: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        justification: str = "",
+        redact: Iterable[str] = (),
+        risk: str | None = None,
+        cost: Mapping[str, str] | None = None,
+        effects: Sequence[Mapping[str, str]] | None = None,
+        run: str | None = None,
+        call: str | None = None,
+        ttl: int | None = None,
+        delegation: str | None = None,
+        supersedes: str | None = None,
+        require_human: str | None = None,
+        execute: bool = True,
+        wait: float | None = None,
+    ) -> Wish:
+        """Commit to a call without asking yet. Raises ConfigError or RequestInvalid."""
+        if ttl is None and wait:
+            ttl = max(SHORTEST_TTL, min(LONGEST_TTL, math.ceil(wait)))
+        return self._wishes.make(
+            tool,
+            parameters or {},
+            justification=justification,
+            redact=redact,
+            risk=risk,
+            cost=cost,
+            effects=effects,
+            run=run,
+            call=call,
+            ttl=ttl,
+            delegation=delegation,
+            supersedes=supersedes,
+            require_human=require_human,
+            execute=execute,
+        )
+
+
+class Execution:
+    """An action that may run now. Set ``result`` (a short text) or ``cost`` to have them reported with the outcome."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+        self.result: str | None = None
+        self.cost: Mapping[str, str] | None = None
+
+    @property
+    def id(self) -> str:
+        """The action's id: a good idempotency key for what is called inside."""
+        return self.decision.id
+
+    @property
+    def receipt(self) -> Mapping[str, Any]:
+        """The checked receipt, to hand to a service that checks it too."""
+        return self.decision.receipt or {}
+
+    def told(self) -> dict[str, Any]:
+        """What to add to the outcome."""
+        return {"result": self.result, "cost": self.cost}
+
+
+def request_parts(step: Send) -> dict[str, Any]:
+    """The arguments of ``client.request`` for a step: never a redirect, which would carry a signature elsewhere."""
+    return {
+        "method": step.method,
+        "url": step.url,
+        "headers": step.headers,
+        "content": step.body,
+        "timeout": httpx2.Timeout(step.timeout, connect=min(step.timeout, 10.0)),
+        "follow_redirects": False,
+    }
+
+
+def answer(response: httpx2.Response) -> Answer:
+    """A response for the flow."""
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, headers, response.content)
