@@ -9,9 +9,11 @@ class ApprovalsConfig(AppConfig):
 
     def ready(self) -> None:
         """Hook into revocations, policy activations, the outbox and the inbox."""
+        from approvals import jobs
         from approvals.actions import invalidate_requests
         from approvals.notifications import mail, webhook
 
         invalidate_requests.hook()
         mail.hook()
         webhook.hook()
+        assert jobs.UNDELIVERED  # importing it registers its inbox handler

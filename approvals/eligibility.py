@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from governance.models import Delegation, Person
-from imprimatur.formats import canonical
-from imprimatur.rules.quorum import CastVote, Candidate, Circumstances, Reason, Stage, Tally, ineligible, tally
-from imprimatur.rules.risk import risk_of
-
 from approvals.models import ActionRequest, Vote
+from governance.models import Delegation, Person, Policy
+from imprimatur.formats import canonical
+from imprimatur.rules.quorum import Candidate, CastVote, Circumstances, Reason, Stage, Tally, ineligible, tally
+from imprimatur.rules.risk import risk_of
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,18 @@ NOWHERE = Origin(None, None)
 @lru_cache(maxsize=4096)
 def origin_of(delegation: str) -> Origin:
     """Whom the delegation acts for, and the person who signed the root of its chain."""
-    on_behalf_of: str | None = None
     link = Delegation.objects.get(pk=delegation)
-    while True:
-        on_behalf_of = on_behalf_of or canonical.loads(bytes(link.document)).get("on_behalf_of")
-        if link.parent is None:
-            return Origin(on_behalf_of, link.issuer_person_id)
+    on_behalf_of = canonical.loads(bytes(link.document)).get("on_behalf_of")
+    while link.parent is not None:
         link = link.parent
+    return Origin(on_behalf_of, link.issuer_person_id)
+
+
+@lru_cache(maxsize=256)
+def single_human(policy: str) -> bool:
+    """Whether this version of the policy lets one person answer every stage. Policies are content-addressed."""
+    found = Policy.objects.filter(digest=policy).first()
+    return found is not None and found.document.get("single_human") is True
 
 
 def stages_of(request: ActionRequest) -> list[Stage]:
@@ -79,13 +83,15 @@ def circumstances_of(request: ActionRequest, counted: Sequence[Vote]) -> Circums
         counted_people=frozenset(vote.person_id for vote in counted),
         counted_keys=frozenset(vote.key for vote in counted if vote.key),
         risk=risk_of(request.risk),
+        single_human=single_human(request.policy),
         agent_name=request.agent.name,
     )
 
 
 def count(request: ActionRequest, votes: Iterable[Vote]) -> Tally:
     """What these votes add up to."""
-    return tally(stages_of(request), [CastVote(v.person_id, v.key, v.decision, v.stage) for v in votes])
+    cast = [CastVote(vote.person_id, vote.key, vote.decision, vote.stage) for vote in votes]
+    return tally(stages_of(request), cast, single_human=single_human(request.policy))
 
 
 def open_stage(request: ActionRequest, votes: Sequence[Vote]) -> tuple[int, Stage] | None:

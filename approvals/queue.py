@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from audit.log import utc_now
 from django.db.models import QuerySet
-from governance.models import REVIEWER, Person
-from imprimatur.rules import states
-from imprimatur.rules.quorum import Reason
 
 from approvals import eligibility
 from approvals.models import ActionRequest
+from audit.log import utc_now
+from governance.models import REVIEWER, Person
+from imprimatur.rules import states
+from imprimatur.rules.quorum import Reason
 
 MOST_DECIDED = 50
 

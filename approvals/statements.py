@@ -11,17 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
+
+from approvals import eligibility, openings
+from approvals.models import ActionRequest, Vote
 from audit.log import utc_now
 from audit.models import Checkpoint, Opening
-from django.conf import settings
 from governance.errors import Refused
 from governance.models import Person
 from imprimatur.formats import digests, merkle, statement
 from imprimatur.formats.encoding import b64u
 from imprimatur.formats.timestamps import format_time
-
-from approvals import eligibility, openings
-from approvals.models import ActionRequest, Vote
 
 LIFE = statement.MAX_LIFE
 SESSION: dict[str, Any] = {"kind": "session"}
@@ -108,6 +108,10 @@ def draft(request: ActionRequest, person: Person, decision: str, *, reason: str 
     }
     if credential:
         document["credential"] = credential
+    if request.delegation_id:
+        on_behalf_of = eligibility.origin_of(request.delegation_id).on_behalf_of
+        if on_behalf_of:
+            document["on_behalf_of"] = on_behalf_of
     if decision == "confirm" and votes:
         document["prev_vote"] = vote_digest(votes[-1])
     reason = reason.strip()
@@ -121,7 +125,7 @@ def draft(request: ActionRequest, person: Person, decision: str, *, reason: str 
 
 def vote_digest(vote: Vote) -> str:
     """The digest a confirmation names: of the statement of the vote before it."""
-    return digests.sha256(bytes(vote.statement))
+    return digests.tagged(statement.TYP, bytes(vote.statement))
 
 
 def check_against(draft_: Draft, request: ActionRequest, person: Person, decision: str, stage: int) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from approvals import live, waiting
+from approvals.models import ActionRequest, Vote
 from audit.log import SYSTEM, Actor, Appended, Writer
 from governance import spend
 from governance.errors import Refused
@@ -17,11 +19,7 @@ from imprimatur.formats import canonical
 from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import states
 
-from approvals import live, waiting
-from approvals.models import ActionRequest, Vote
-
 REDEEMABLE_FOR = timedelta(minutes=5)
-CONFIRMATION_WINDOW = timedelta(minutes=15)
 EXECUTE_WITHIN = timedelta(seconds=30)
 REPORT_GRACE = timedelta(minutes=10)
 """After ``execute_by`` an agent has this long to report before the clock writes UNREPORTED; a late report still counts."""
@@ -178,6 +176,13 @@ def withdraw(
     request.decided_index = entry.index
     save(writer, request)
     return entry
+
+
+def executor(request: ActionRequest, agent: str, key: str) -> Actor:
+    """Who redeems and reports, as the log says it: the agent, or the service whose key the registry names."""
+    if request.executor in {"agent", ""}:
+        return Actor("agent", agent, key=key)
+    return Actor("service", request.executor, key=key)
 
 
 def release(writer: Writer, request: ActionRequest) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from approvals import eligibility, openings, transitions
+from approvals.actions import use_nonce
+from approvals.models import ActionRequest, Remark
 from audit.log import Actor, Writer
 from audit.models import Opening
 from governance.actors import roles_of
 from governance.errors import Refused
 from governance.models import Person
-
-from approvals import eligibility, openings, transitions
-from approvals.actions import use_nonce
-from approvals.models import ActionRequest, Remark
 
 MOST = 200
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from audit.log import Actor, Writer
-from governance.actors import roles_of
-from governance.errors import Refused
-from governance.models import ADMIN
-
 from approvals import eligibility, transitions
 from approvals.actions import use_nonce
 from approvals.models import ActionRequest
 from approvals.notifications import topics
+from audit.log import Actor, Writer
+from governance.actors import roles_of
+from governance.errors import Refused
+from governance.models import ADMIN
 from imprimatur.rules import states
 
 

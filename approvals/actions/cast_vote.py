@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from approvals import eligibility, statements, transitions
+from approvals.actions import recall_vote
+from approvals.models import ActionRequest, Vote
+from approvals.notifications import topics
 from audit.log import Actor, Writer, commit
 from governance.errors import Refused
 from governance.models import Person
 from imprimatur.rules import states
 from imprimatur.rules.quorum import vote_event
-
-from approvals import eligibility, statements, transitions
-from approvals.actions import recall_vote
-from approvals.models import ActionRequest, Vote
-from approvals.notifications import topics
 
 DECISIONS = ("approve", "confirm", "deny")
 
@@ -166,7 +165,7 @@ def _resolve(writer: Writer, request: ActionRequest, votes: list[Vote], command:
         )
     elif event == "stage_met":
         transitions.step(request, "stage_met")
-        request.expires_at = writer.now + transitions.CONFIRMATION_WINDOW
+        request.expires_at = writer.now + topics.CONFIRMATION_WINDOW
         request.reminded_at = request.escalated_at = None
         transitions.save(writer, request)
         topics.asked(writer, request)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from audit.log import Writer
-from imprimatur.rules import states
-
 from approvals import transitions
 from approvals.actions import report_outcome
 from approvals.models import ActionRequest
 from approvals.notifications import topics
+from audit.log import Writer
+from imprimatur.rules import states
 
 MOST = 100
 

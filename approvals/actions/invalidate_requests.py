@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from audit.log import Appended, Writer
 from django.db.models import Q
+
+from approvals import openings, transitions
+from approvals.models import ActionRequest
+from approvals.notifications import topics
+from audit.log import Appended, Writer
 from governance import cascade, judgement
 from governance.errors import Refused
 from governance.models import Policy
 from imprimatur.formats import canonical
 from imprimatur.rules import states
-
-from approvals import openings, transitions
-from approvals.models import ActionRequest
-from approvals.notifications import topics
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from audit.log import Actor, Writer, commit
-from governance.errors import Refused
-from governance.models import REVIEWER, Person
-
 from approvals import eligibility, statements, transitions
 from approvals.models import ActionRequest
 from approvals.notifications import topics
+from audit.log import Actor, Writer, commit
+from governance.errors import Refused
+from governance.models import REVIEWER, Person
 
 STATED = {"acknowledged": "acknowledge", "flagged": "flag"}
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from approvals import eligibility, openings, transitions
+from approvals.models import ActionRequest, Vote
 from audit.log import Actor, Writer
 from audit.models import Opening
 from governance.errors import Refused
 from governance.models import Person
-
-from approvals import eligibility, openings, transitions
-from approvals.models import ActionRequest, Vote
 
 
 @dataclass(frozen=True)

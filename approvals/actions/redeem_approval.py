@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-
-from audit.log import Actor, Appended, Writer
-from governance import access, pauses, registry, spend
-from governance.errors import Refused
-from governance.models import Agent, AgentKey
-from imprimatur.formats.timestamps import format_time
-from imprimatur.rules import states
 
 from approvals import transitions
 from approvals.actions import use_nonce
 from approvals.models import ActionRequest
+from audit.log import Appended, Writer
+from governance import judgement, spend
+from governance.errors import Refused
+from governance.models import Agent, AgentKey
+from imprimatur.formats.timestamps import format_time
+from imprimatur.rules import states
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,7 @@ def apply(writer: Writer, command: Command) -> Result:
         raise not_redeemable(request)
     if transitions.expired(request, writer.now):
         raise Refused("approval-expired", "The approval was not redeemed in time. Do not start; ask again.")
-    pause = pauses.standing(request.agent_id, request.tool)
-    if pause is not None:
-        raise Refused("paused", f"Paused by an admin ({pause.scope}). Nothing runs until it is lifted. Do not start.")
-    _authority(request, command, writer.now)
+    _authority(writer, request, command)
 
     transitions.step(request, "redeem")
     request.attempt = command.attempt
@@ -73,7 +68,7 @@ def apply(writer: Writer, command: Command) -> Result:
     entry = writer.append(
         "action.redeemed",
         subject=request.id,
-        actor=Actor("agent", command.agent, key=command.key),
+        actor=transitions.executor(request, command.agent, command.key),
         body={
             "request": request.id,
             "action_digest": request.action_digest,
@@ -124,20 +119,16 @@ def not_redeemable(request: ActionRequest) -> Refused:
     return Refused("wrong-state", f"This request is {request.state}. Do not start.")
 
 
-def _authority(request: ActionRequest, command: Command, now: datetime) -> None:
-    agent = request.agent
-    if agent.state != Agent.ACTIVE:
+def _authority(writer: Writer, request: ActionRequest, command: Command) -> None:
+    if request.agent.state != Agent.ACTIVE:
         raise Refused("suspended", "This agent is suspended. Do not start.")
     keys = AgentKey.objects.filter(pk__in={request.key_id, command.key})
     if len(keys) != len({request.key_id, command.key}) or any(key.revoked_since is not None for key in keys):
         raise Refused("key-revoked", "The key that asked was revoked. Do not start.")
     if request.delegation is None:
         raise Refused("out-of-scope", "This request rests on no delegation. Do not start.")
-    for link in access.chain_of(request.delegation):
-        if link.revoked_at is not None:
-            raise Refused("delegation-revoked", "A delegation this rests on was revoked. Do not start.")
-        if not link.not_before <= now < link.not_after:
-            raise Refused("delegation-expired", "A delegation this rests on is not valid now. Do not start.")
-    tool = registry.tool(request.tool)
-    if (tool.digest if tool is not None else "") != request.tool_digest:
-        raise Refused("invalidated", "The tool's registry entry changed since this was approved. Ask again.")
+    fallen = judgement.still_allowed(
+        writer, delegation=request.delegation, tool=request.tool, tool_digest=request.tool_digest
+    )
+    if fallen is not None:
+        raise fallen

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from audit.log import SYSTEM, Actor, Writer
+from approvals import transitions
+from approvals.actions import use_nonce
+from approvals.models import ActionRequest
+from audit.log import SYSTEM, Writer
 from audit.models import Opening
 from governance import spend
 from governance.errors import Refused
 from imprimatur.rules.money import format_amount
-
-from approvals import transitions
-from approvals.actions import use_nonce
-from approvals.models import ActionRequest
 
 EVENTS = {"SUCCEEDED": "succeed", "FAILED": "fail", "UNREPORTED": "unreport"}
 
@@ -27,6 +26,7 @@ class Command:
     agent: str = ""
     key: str = ""
     cost: int | None = None
+    unit: str = ""
     result: str = ""
     opening: Opening | None = None
     nonce: use_nonce.Nonce | None = None
@@ -47,6 +47,9 @@ def apply(writer: Writer, command: Command) -> ActionRequest:
         raise Refused("invalid", "An outcome is SUCCEEDED or FAILED.")
     if not request.attempt:
         raise Refused("wrong-state", "This request was never redeemed, so there is no outcome to report.")
+    settles = command.cost is not None and request.settle == "reported" and bool(request.cost)
+    if settles and command.unit != request.unit:
+        raise Refused("invalid", f"This action was reserved in {request.unit}; report its cost in {request.unit}.")
     late = request.state == "UNREPORTED"
     transitions.step(request, EVENTS[command.outcome])
     body: dict[str, Any] = {
@@ -56,7 +59,7 @@ def apply(writer: Writer, command: Command) -> ActionRequest:
     }
     if late:
         body["late"] = request.late = True
-    if command.cost is not None and request.settle == "reported" and request.cost:
+    if settles and command.cost is not None:
         spend.settle(writer, request.id, command.cost)
         body["cost"] = {"amount": format_amount(command.cost), "unit": request.unit}
     if command.result:
@@ -67,13 +70,36 @@ def apply(writer: Writer, command: Command) -> ActionRequest:
     writer.append(
         "action.reported",
         subject=request.id,
-        actor=Actor("agent", command.agent, key=command.key) if command.agent else SYSTEM,
+        actor=transitions.executor(request, command.agent, command.key) if command.agent else SYSTEM,
         body=body,
         refs=[("decision", request.decided_index)] if request.decided_index is not None else [],
         agent=request.agent_id,
     )
     transitions.save(writer, request)
     return request
+
+
+@dataclass(frozen=True)
+class Many:
+    """Outcomes that came in one signed request."""
+
+    commands: tuple[Command, ...]
+    nonce: use_nonce.Nonce | None = None
+
+
+def apply_many(writer: Writer, many: Many) -> list[ActionRequest | Refused]:
+    """Record each, and answer for each: a refusal changes nothing, so it does not stand in the way of the others.
+
+    Raises Refused ``replayed`` for all of them together.
+    """
+    use_nonce.apply(writer, many.nonce)
+    results: list[ActionRequest | Refused] = []
+    for command in many.commands:
+        try:
+            results.append(apply(writer, command))
+        except Refused as refused:
+            results.append(refused)
+    return results
 
 
 def _reporter(request: ActionRequest, command: Command) -> None:

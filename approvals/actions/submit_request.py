@@ -6,6 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from approvals import transitions
+from approvals.actions import use_nonce
+from approvals.models import ActionRequest
+from approvals.notifications import topics
 from audit.log import Actor, Appended, Writer
 from audit.models import Opening
 from governance import judgement, pauses, spend
@@ -13,11 +17,6 @@ from governance.errors import Refused
 from imprimatur.formats import canonical
 from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import states
-
-from approvals import transitions
-from approvals.actions import use_nonce
-from approvals.models import ActionRequest
-from approvals.notifications import topics
 
 MOST_PENDING = 20
 AGENT_EXECUTES = "agent"
@@ -74,9 +73,7 @@ def apply(writer: Writer, command: Command) -> Result:
     before = ActionRequest.objects.filter(agent=command.agent, idempotency_key=command.idempotency_key).first()
     if before is not None:
         return _again(before, command)
-    verdict = command.judgement
-    if writer.epoch != verdict.epoch:
-        verdict = judgement.recheck(writer, verdict)
+    verdict = judgement.recheck(writer, command.judgement)
     request = _row(writer, command, verdict)
     code = verdict.code or ""
     if verdict.outcome in {"approve", "pending"}:
@@ -84,7 +81,7 @@ def apply(writer: Writer, command: Command) -> Result:
             _not_too_many(command)
         if command.cost:
             try:
-                spend.reserve(writer, command.id, verdict.chain, command.cost, command.unit)
+                spend.reserve(writer, command.id, verdict.chain, command.cost, command.unit, key=command.key)
             except Refused as error:
                 verdict = replace(verdict, outcome="refused", code=error.code, message=error.message)
                 code, request.why = error.code, [*request.why, error.message]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from approvals.models import Nonce as NonceRow
 from audit.log import Writer
 from governance.errors import Refused
-
-from approvals.models import Nonce as NonceRow
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from audit.log import Writer
 from django.conf import settings
 
 from approvals.models import ActionRequest
+from audit.log import Writer
+from imprimatur.formats.ids import new_id
+from imprimatur.formats.timestamps import format_time
+
+CONFIRMATION_WINDOW = timedelta(minutes=15)
+REMIND_AT, ESCALATE_AT = 0.5, 0.75  # shares of the time to answer
 
 MAIL, WEBHOOK = "approvals.mail", "approvals.webhook"
 
@@ -21,11 +26,23 @@ ASKED, REMINDED, ESCALATED, ANSWERED, FLAGGED = (
 
 
 def _tell(writer: Writer, request: ActionRequest, event: str, *, mail: bool) -> None:
-    payload = {"event": event, "request": request.id, "version": request.version, "try": 0}
-    if mail:
+    payload = {
+        "id": new_id("msg", writer.now),
+        "event": event,
+        "at": format_time(writer.now),
+        "request": request.id,
+        "version": request.version,
+        "try": 0,
+    }
+    if mail and not settings.EMAIL_BACKEND.endswith("dummy.EmailBackend"):
         writer.publish(MAIL, payload)
     if settings.WEBHOOK_URL:
         writer.publish(WEBHOOK, payload)
+
+
+def link(request: ActionRequest) -> str:
+    """Where a person reads it, after signing in."""
+    return f"{settings.ORIGINS[0].rstrip('/')}/requests/{request.id}/"
 
 
 def asked(writer: Writer, request: ActionRequest) -> None:
@@ -39,7 +56,7 @@ def reminded(writer: Writer, request: ActionRequest) -> None:
 
 
 def escalated(writer: Writer, request: ActionRequest) -> None:
-    """Three quarters of the time are over: admins hear of it as well. Who may answer does not change."""
+    """Three quarters of the time are over. Who may answer does not change."""
     _tell(writer, request, ESCALATED, mail=True)
 
 
@@ -56,4 +73,6 @@ def flagged(writer: Writer, request: ActionRequest) -> None:
 def due_at(request: ActionRequest, share: float) -> datetime:
     """When this share of the time to answer is over. ``share`` is between 0 and 1."""
     begin = request.created_at
+    if request.state == "AWAITING_CONFIRMATION":
+        begin = request.expires_at - CONFIRMATION_WINDOW
     return begin + (request.expires_at - begin) * share

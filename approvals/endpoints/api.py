@@ -1,0 +1,300 @@
+"""Every operation of the agent API, declared once for Django and for the OpenAPI document; the work is in the door."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse
+from ninja import NinjaAPI, Path, Query
+from ninja.errors import HttpError, ValidationError
+from ninja.openapi.schema import OpenAPISchema
+from ninja.parser import Parser
+from ninja.security import APIKeyHeader
+
+from approvals.door import operations, problems, schemas, serve
+from approvals.door.authenticate import Caller, authenticate
+from approvals.door.raw import LARGEST_BODY, RawRequest, Reply
+from governance.errors import Refused
+from imprimatur.formats import canonical
+
+ABOUT = """\
+Agents ask before they act. Every request is signed (RFC 9421, Ed25519, one fixed profile with the tag imprimatur-v1);
+errors are RFC 9457 problems with a stable code; a problem with a receipt is a decision, one without is none.
+
+Signed components, in this order: "@method" "@target-uri" "content-type" "content-digest" "idempotency-key", on
+POST /actions also "imprimatur-commitments"; on GET only the first two.
+"""
+
+
+class StrictParser(Parser):
+    """JSON without duplicate keys, NaN, lone surrogates or trailing bytes."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        return canonical.loads(request.body)
+
+
+class SignedRequest(APIKeyHeader):
+    """The signature over the raw request, checked before any of its body is parsed."""
+
+    param_name = "Signature"
+
+    def authenticate(self, request: HttpRequest, key: str | None) -> Caller:
+        return authenticate(raw_of(request))
+
+
+class Api(NinjaAPI):
+    """The declaration. Its OpenAPI document says what problems really are: application/problem+json."""
+
+    def get_openapi_schema(self, **arguments: Any) -> OpenAPISchema:
+        document = super().get_openapi_schema(**arguments)
+        for path in document["paths"].values():
+            for operation in path.values():
+                for status, response in operation["responses"].items():
+                    content = response.get("content", {})
+                    if int(status) >= 400 and "application/json" in content:
+                        content[problems.PROBLEM] = content.pop("application/json")
+        return document
+
+
+api = Api(
+    title="Imprimatur agent API",
+    version="1",
+    description=ABOUT,
+    parser=StrictParser(),
+    docs_url=None,
+    urls_namespace="agent-api",
+)
+signed = SignedRequest()
+
+P = schemas.Problem
+READ: dict[Any, Any] = {401: P, 403: P, 404: P, 413: P, 422: P, 429: P, 503: P}
+CHANGE: dict[Any, Any] = {**READ, 409: P}
+DECISION: dict[Any, Any] = {200: schemas.ActionView, 202: schemas.ActionView, **CHANGE}
+
+
+def raw_of(request: HttpRequest) -> RawRequest:
+    """The request as the door wants it. Headers that come twice are joined, and then no signature holds."""
+    oversized = False
+    try:
+        body = request.body
+    except RequestDataTooBig:
+        body, oversized = b"", True
+    return RawRequest(
+        method=request.method or "",
+        path=request.path,
+        query=request.META.get("QUERY_STRING", ""),
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=body,
+        peer=request.META.get("REMOTE_ADDR", ""),
+        oversized=oversized or len(body) > LARGEST_BODY,
+    )
+
+
+def respond(reply: Reply) -> HttpResponse:
+    """The reply as Django sends it."""
+    return HttpResponse(reply.body, status=reply.status, content_type=reply.content_type, headers=dict(reply.headers))
+
+
+def _caller(request: HttpRequest) -> Caller:
+    caller: Caller = request.auth  # type: ignore[attr-defined]  # set by Ninja from SignedRequest
+    return caller
+
+
+@api.exception_handler(Exception)
+def _failed(request: HttpRequest, error: Exception) -> HttpResponse:
+    return respond(problems.from_error(error))
+
+
+@api.exception_handler(ValidationError)
+def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    return respond(problems.problem(Refused("malformed", serve.sentence(error.errors))))
+
+
+@api.exception_handler(HttpError)
+def _unreadable(request: HttpRequest, error: HttpError) -> HttpResponse:
+    return respond(problems.problem(Refused("malformed", "The body is not the JSON this API takes.")))
+
+
+Identifier = Path(..., max_length=100)
+
+
+@api.post("/actions", auth=signed, response=DECISION, operation_id="submit", summary="Ask to run a tool")
+def submit(request: HttpRequest, payload: schemas.Submit) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.submit(_caller(request), raw_of(request), payload)))
+
+
+@api.get(
+    "/actions/{identifier}", auth=signed, response=DECISION, operation_id="getAction", summary="Read, or wait for, an answer"
+)
+def get_action(
+    request: HttpRequest, identifier: str = Identifier, wait: int = Query(0, ge=0, le=25)
+) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.get_action(_caller(request), raw_of(request), identifier)))
+
+
+@api.post(
+    "/actions/{identifier}/redeem",
+    auth=signed,
+    response=DECISION,
+    operation_id="redeem",
+    summary="Claim an approval, once, just before executing",
+)
+def redeem(request: HttpRequest, payload: schemas.Redeem, identifier: str = Identifier) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.redeem(_caller(request), raw_of(request), identifier, payload)))
+
+
+@api.post(
+    "/actions/{identifier}/outcome", auth=signed, response=DECISION, operation_id="outcome", summary="Report an outcome"
+)
+def outcome(request: HttpRequest, payload: schemas.Outcome, identifier: str = Identifier) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.outcome(_caller(request), raw_of(request), identifier, payload)))
+
+
+@api.post(
+    "/outcomes",
+    auth=signed,
+    response={200: schemas.OutcomesResult, **CHANGE},
+    operation_id="outcomes",
+    summary="Report many outcomes",
+)
+def outcomes(request: HttpRequest, payload: schemas.Outcomes) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.outcomes(_caller(request), raw_of(request), payload)))
+
+
+@api.post(
+    "/actions/{identifier}/cancel", auth=signed, response=DECISION, operation_id="cancel", summary="Cancel a request"
+)
+def cancel(request: HttpRequest, payload: schemas.Nothing, identifier: str = Identifier) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.cancel(_caller(request), raw_of(request), identifier, payload)))
+
+
+@api.post(
+    "/actions/{identifier}/comments",
+    auth=signed,
+    response={201: schemas.CommentView, **CHANGE},
+    operation_id="comment",
+    summary="Say something in the thread",
+)
+def comment(request: HttpRequest, payload: schemas.Comment, identifier: str = Identifier) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.comment(_caller(request), raw_of(request), identifier, payload)))
+
+
+@api.get("/me", auth=signed, response={200: schemas.Me, **READ}, operation_id="me", summary="The agent itself")
+def me(request: HttpRequest) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.me(_caller(request), raw_of(request))))
+
+
+@api.post(
+    "/enroll",
+    response={201: schemas.Enrolled, **CHANGE},
+    operation_id="enroll",
+    summary="Register a key against an invitation",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schemas.Enrol.model_json_schema()}},
+        }
+    },
+)
+def enroll(request: HttpRequest) -> HttpResponse:
+    # The key that signed stands in the body, so the body is read by the door, after all that can be checked before.
+    return respond(serve.perform(lambda: serve.enrolment(raw_of(request))))
+
+
+@api.post(
+    "/keys/rotate",
+    auth=signed,
+    response={200: schemas.Rotated, **CHANGE},
+    operation_id="rotateKey",
+    summary="Replace the agent's key",
+)
+def rotate(request: HttpRequest, payload: schemas.Rotate) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.rotate(_caller(request), raw_of(request), payload)))
+
+
+@api.post(
+    "/delegations",
+    auth=signed,
+    response={200: schemas.DelegationView, 201: schemas.DelegationView, **CHANGE},
+    operation_id="delegate",
+    summary="Pass on a narrower part of its own authority",
+)
+def delegate(request: HttpRequest, payload: schemas.Delegate) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.delegate(_caller(request), raw_of(request), payload)))
+
+
+@api.get(
+    "/delegations/{identifier}",
+    auth=signed,
+    response={200: schemas.DelegationView, **READ},
+    operation_id="getDelegation",
+    summary="Read a delegation",
+)
+def get_delegation(request: HttpRequest, identifier: str = Identifier) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.get_delegation(_caller(request), raw_of(request), identifier)))
+
+
+@api.post(
+    "/delegations/{identifier}/revoke",
+    auth=signed,
+    response={200: schemas.DelegationView, **CHANGE},
+    operation_id="revokeDelegation",
+    summary="Give up, or take back, authority",
+)
+def revoke(request: HttpRequest, payload: schemas.Revoke, identifier: str = Identifier) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.revoke(_caller(request), raw_of(request), identifier, payload)))
+
+
+@api.get(
+    "/receipts/{identifier}",
+    auth=signed,
+    response={200: schemas.Receipt, **CHANGE},
+    operation_id="getReceipt",
+    summary="The receipt of its own action",
+)
+def get_receipt(request: HttpRequest, identifier: str = Identifier) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.get_receipt(_caller(request), raw_of(request), identifier)))
+
+
+_TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "OK"}
+_OCTETS = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}, "description": "OK"}
+
+
+@api.get(
+    "/proofs/{leaf}",
+    auth=signed,
+    response=READ,
+    operation_id="getProof",
+    summary="A C2SP tlog-proof of an entry about the agent",
+    openapi_extra={"responses": {200: _TEXT}},
+)
+def get_proof(request: HttpRequest, leaf: str = Identifier) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.get_proof(_caller(request), raw_of(request), leaf)))
+
+
+@api.get(
+    "/log/checkpoint",
+    response=READ,
+    operation_id="getCheckpoint",
+    summary="The newest signed checkpoint",
+    openapi_extra={"responses": {200: _TEXT}},
+)
+def get_checkpoint(request: HttpRequest) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.get_checkpoint(raw_of(request))))
+
+
+@api.get(
+    "/log/tile/{path:path}",
+    response=READ,
+    operation_id="getTile",
+    summary="A hash tile of the log",
+    openapi_extra={"responses": {200: _OCTETS}},
+)
+def get_tile(request: HttpRequest, path: str = Path(..., max_length=100)) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.get_tile(raw_of(request), path)))
+
+
+def well_known(request: HttpRequest) -> HttpResponse:
+    """``/.well-known/imprimatur``, outside the versioned API."""
+    return respond(serve.perform(lambda: operations.well_known(raw_of(request))))
