@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,13 +78,20 @@ def _fill(source: Source, staging: Staging, progress: Progress) -> None:
 
 
 def _newest_signed(staging: Staging) -> dict[str, Any] | None:
+    """The newest delegation signed with a person's SSH key that was not dead by then: the README's example."""
+    ended = {line["id"]: line["to"] for line in _lines(staging, "trust/keys.jsonl") if "to" in line}
     newest = None
-    with staging.path("delegations/index.jsonl").open("rb") as stream:
-        for line in stream:
-            document = canonical.loads(line.rstrip(b"\n"))
-            if document.get("signature", {}).get("kind") == "ssh":
-                newest = document
+    for line in _lines(staging, "delegations/index.jsonl"):
+        signature = line.get("signature", {})
+        if signature.get("kind") == "ssh" and line["time"] < ended.get(signature["key"], "9"):
+            newest = line
     return newest
+
+
+def _lines(staging: Staging, name: str) -> Iterator[dict[str, Any]]:
+    with staging.path(name).open("rb") as stream:
+        for line in stream:
+            yield canonical.loads(line.rstrip(b"\n"))
 
 
 def _manifest(source: Source, staging: Staging) -> str:

@@ -42,7 +42,7 @@ def _keys(source: Source) -> Iterator[dict[str, Any]]:
         since = {"index": entry.index, "from": entry.payload["time"]}
         if kind == "log.genesis":
             log_key = note.Vkey.parse(body["log_vkey"])
-            found["log"] = {"role": "log", "owner": log_key.name, "key": body["log_vkey"], **since}
+            found[log_key.id.hex()] = {"role": "log", "owner": log_key.name, "key": body["log_vkey"], **since}
             decision = body["decision_key"]
             found[decision["keyid"]] = {"role": "decision", "owner": log_key.name, "key": decision["public"], **since}
         elif kind == "person.key_added":
@@ -56,7 +56,8 @@ def _keys(source: Source) -> Iterator[dict[str, Any]]:
             found[body["new"]] = {"role": "agent", "owner": body["agent"], "key": body["public_key"], **since}
         else:
             found[body["thumbprint"]] |= {"to": body["since"], "ended_by": entry.index}
-    yield from found.values()
+    for identifier, key in found.items():
+        yield {"id": identifier, **key}
 
 
 def _signers(keys: list[dict[str, Any]]) -> Iterator[str]:

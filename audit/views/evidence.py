@@ -25,4 +25,3 @@ def progress(request: HttpRequest, **where: object) -> HttpResponse:
 
 def download(request: HttpRequest, **where: object) -> HttpResponse:
     raise Http404
-

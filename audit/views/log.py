@@ -29,4 +29,3 @@ def envelope(request: HttpRequest, **where: object) -> HttpResponse:
 
 def proof(request: HttpRequest, **where: object) -> HttpResponse:
     raise Http404
-

@@ -18,7 +18,7 @@ from tests.audit.conftest import REALM
 STEPS = ("tiles", "bundle", "tile", "mark", "sign", "row", "show")
 
 
-class Crash(Exception):  # noqa: N818
+class Crash(Exception):
     """The process died here."""
 
 
