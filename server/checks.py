@@ -55,7 +55,7 @@ def durability(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[C
     return [
         Error(
             "SQLite is not set to commit durably.",
-            hint="Keep transaction_mode IMMEDIATE and synchronous=FULL: an acknowledged decision must survive power loss.",
+            hint="Keep transaction_mode IMMEDIATE and synchronous=FULL: what was acknowledged must survive power loss.",
             id="imprimatur.E003",
         )
     ]

@@ -11,7 +11,7 @@ PREFIX = "IMPRIMATUR_"
 
 
 def text(name: str, default: str = "") -> str:
-    """The setting ``IMPRIMATUR_<name>``, or the contents of the file that ``IMPRIMATUR_<name>_FILE`` names (secrets)."""
+    """The setting ``IMPRIMATUR_<name>``, or the contents of the file in ``IMPRIMATUR_<name>_FILE`` (secrets)."""
     file = os.environ.get(f"{PREFIX}{name}_FILE")
     if file:
         try:

@@ -1,5 +1,21 @@
+"""Every address of the desk door. The agent API stands beside it, so that one process can serve both."""
+
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from allauth.account import views as account
+from django.urls import URLPattern, URLResolver, include, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from server import health
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", include("approvals.urls")),
+    path("", include("governance.urls")),
+    path("", include("audit.urls")),
+    # Login, logout and the change of one's own password; accounts are made by admins, so nothing else of allauth.
+    path("accounts/login/", account.login, name="account_login"),
+    path("accounts/logout/", account.logout, name="account_logout"),
+    path("accounts/password/change/", account.password_change, name="account_change_password"),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.prometheus, name="metrics"),
+]
