@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from audit.log import SYSTEM, Actor
+from audit.log import Actor
 from governance.errors import Refused
-from governance.models import ADMIN, Agent, Person, Policy
+from governance.models import ADMIN, Agent, Person
 
 CONSOLE = Actor("system", "console")  # the operator of the machine; verifiers count what it did
 SESSION = "H0"  # the assurance of a click in a session, or of an operator at the console
@@ -32,19 +32,6 @@ def must_be(person: Person, *roles: str) -> None:
     person.user.refresh_from_db(fields=["is_active"])
     if not roles_of(person) & set(roles):
         raise Refused("not-allowed", f"Only somebody with the role {' or '.join(roles)} may do this.")
-
-
-def must_be_admin_or_founding(person: Person | None) -> None:
-    """As :func:`must_be_admin`; nobody (the installation itself) may act only until the first policy is active."""
-    if person is not None:
-        must_be_admin(person)
-    elif Policy.objects.exists():
-        raise Refused("not-allowed", "Only an admin may do this; the installation itself only at its beginning.")
-
-
-def founder_or(person: Person | None) -> Actor:
-    """The person, or the installation itself at its beginning."""
-    return person_actor(person) if person is not None else SYSTEM
 
 
 def must_be_admin(person: Person) -> None:

@@ -13,6 +13,7 @@ from django.conf import settings
 from audit import genesis, log, signer
 from audit.models import LogHead
 from governance.actions import activate_policy, add_person, register_tool
+from governance.actors import roles_of
 from governance.errors import Refused
 from governance.models import ADMIN, Person
 from imprimatur.formats.ids import new_id
@@ -74,9 +75,11 @@ def begin_installation(
 
     def founding(writer: log.Writer) -> None:
         added.extend(add_person.apply(writer, command).person for command, _ in newcomers)
+        # From here on somebody answers for what is registered: verifiers take nothing more from the system itself.
+        admin = next(person for person in added if ADMIN in roles_of(person))
         for document in tools:
-            register_tool.apply(writer, register_tool.Command(document, by=None))
-        warnings.extend(activate_policy.apply(writer, activate_policy.Command(policy_document, by=None)).warnings)
+            register_tool.apply(writer, register_tool.Command(document, by=admin))
+        warnings.extend(activate_policy.apply(writer, activate_policy.Command(policy_document, by=admin)).warnings)
 
     genesis.begin(realm=realm, roster=roster, policy_digest=compiled.digest, software=software(), founding=founding)
     return Begun(

@@ -8,7 +8,7 @@ from typing import Any
 
 from audit.log import Appended, Writer
 from governance import cascade, people, policies
-from governance.actors import founder_or, must_be_admin_or_founding
+from governance.actors import must_be_admin, person_actor
 from governance.errors import Refused
 from governance.models import Person, Policy
 from imprimatur.formats import canonical
@@ -19,14 +19,10 @@ LARGEST = 40_000  # bytes: the document has to fit into its log entry
 
 @dataclass(frozen=True)
 class Command:
-    """``toml`` is how its author wrote it; only the parsed document counts.
-
-    ``by`` None: the installation itself, while it is being begun. Then too few people is a warning, since the
-    reviewers are added after the policy.
-    """
+    """``toml`` is how its author wrote it; only the parsed document counts."""
 
     document: Mapping[str, Any]
-    by: Person | None
+    by: Person
     toml: str = ""
 
 
@@ -55,14 +51,15 @@ def apply(writer: Writer, command: Command) -> Result:
 
     Raises Refused: not-allowed (admins only), invalid (faults, or nobody could ever answer what it asks).
     """
-    must_be_admin_or_founding(command.by)
+    must_be_admin(command.by)
     compiled = check(command.document)
     warnings = [str(problem) for problem in compiled.warnings]
     unanswerable = [str(problem) for problem in compiled.satisfiable_by(people.candidates())]
-    if unanswerable and command.by is not None:
+    before = Policy.objects.filter(active=True).first()
+    # The first policy comes before the people who will answer: then it is a warning.
+    if unanswerable and before is not None:
         raise Refused("invalid", " ".join(unanswerable))
     warnings += unanswerable
-    before = Policy.objects.filter(active=True).first()
     if before is not None and before.digest == compiled.digest:
         return Result(before, None, tuple(warnings))
     was_single = before is not None and bool(before.document.get("single_human"))
@@ -79,11 +76,11 @@ def apply(writer: Writer, command: Command) -> Result:
         document=compiled.document,
         toml=command.toml or rules.to_toml(compiled.document),
         activated_at=writer.now,
-        activated_by=founder_or(command.by).id,
+        activated_by=command.by.pk,
     )
     body: dict[str, Any] = {"policy": row.digest, "number": number, "document": compiled.document}
     if before is not None:
         body["replaces"] = before.digest
-    entry = writer.append("policy.activated", subject=row.digest, actor=founder_or(command.by), body=body)
+    entry = writer.append("policy.activated", subject=row.digest, actor=person_actor(command.by), body=body)
     cascade.tell_policy_activated(writer, row)
     return Result(row, entry, tuple(warnings))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.log import Appended, Writer
-from governance.actors import founder_or, must_be_admin_or_founding
+from governance.actors import must_be_admin, person_actor
 from governance.errors import Refused
 from governance.models import Person, Tool
 from imprimatur.formats import canonical
@@ -18,10 +18,8 @@ LARGEST = 40_000  # bytes: the document has to fit into its log entry
 
 @dataclass(frozen=True)
 class Command:
-    """``by`` None: the installation itself, while it is being begun and nobody could act yet."""
-
     document: Mapping[str, Any]
-    by: Person | None
+    by: Person
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Result:
 
 def apply(writer: Writer, command: Command) -> Result:
     """Make this document the current version of its tool. Raises Refused: not-allowed (admins only), invalid."""
-    must_be_admin_or_founding(command.by)
+    must_be_admin(command.by)
     try:
         tools.check(dict(command.document))
         tools.validator(command.document)
@@ -57,12 +55,12 @@ def apply(writer: Writer, command: Command) -> Result:
             "name": name,
             "document": document,
             "registered_at": writer.now,
-            "registered_by": founder_or(command.by).id,
+            "registered_by": command.by.pk,
             "current": True,
         },
     )
     body: dict[str, Any] = {"tool": name, "document": document, "digest": digest}
     if before is not None:
         body["replaces"] = before.digest
-    entry = writer.append("tool.registered", subject=name, actor=founder_or(command.by), body=body)
+    entry = writer.append("tool.registered", subject=name, actor=person_actor(command.by), body=body)
     return Result(row, entry)

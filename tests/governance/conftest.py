@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from audit import signer
 from audit.models import Entry
 from governance import begin
+from governance.errors import Refused
 from imprimatur.formats import dsse, entries
 from imprimatur.rules.policy import DEMO_POLICY
 from imprimatur.rules.tools import DEFAULT_TOOLS
+from imprimatur.verify.history import History
 from tests.governance.cast import REALM, Cast
 
 
@@ -27,8 +31,11 @@ def folders(tmp_path: Path, settings) -> Iterator[Path]:
 
 
 @pytest.fixture
-def cast(db, folders: Path) -> Cast:
-    """Ada has begun the installation, added the others, and enrolled robo and helper, who hold nothing yet."""
+def cast(db, folders: Path) -> Iterator[Cast]:
+    """Ada has begun the installation, added the others, and enrolled robo and helper, who hold nothing yet.
+
+    After every test the whole log goes through the verifier's own rules: whatever was written, an auditor accepts it.
+    """
     begun = begin.begin_installation(
         [begin.Newcomer("ada", ("admin",))], REALM, DEMO_POLICY, list(DEFAULT_TOOLS.values())
     )
@@ -38,7 +45,23 @@ def cast(db, folders: Path) -> Cast:
     found.ssh_key("ada")
     found.agent("robo")
     found.agent("helper")
-    return found
+    yield found
+    history = History(REALM, [signer.decision_key().public_key])
+    for row in Entry.objects.order_by("index"):
+        history.feed(row.index, bytes(row.envelope))
+
+
+@pytest.fixture
+def refused() -> Callable[[str], Any]:
+    """``with refused("out-of-scope"):`` expects a refusal with exactly that code."""
+
+    @contextmanager
+    def expect(code: str) -> Iterator[None]:
+        with pytest.raises(Refused) as caught:
+            yield
+        assert caught.value.code == code, caught.value.message
+
+    return expect
 
 
 @pytest.fixture
