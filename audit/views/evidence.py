@@ -1,27 +1,125 @@
+"""Evidence: ask for a bundle, follow how it is built, take it away, and read what it says."""
+
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest, HttpResponse
+import json
+from typing import Any
+
+import django_rq
+from django.conf import settings
+from django.contrib import messages
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from redis.exceptions import RedisError
+from rq import Worker
+
+from audit import log, selectors, trust as anchors
+from audit.actions import ask_bundle
+from audit.evidence import jobs, reading
+from audit.models import Bundle
+from audit.views.guard import ADMIN, AUDITOR, page, refuse
+from audit.views.log import standing
+
+UNDERWAY = (Bundle.WAITING, Bundle.BUILDING)
 
 
-def index(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, AUDITOR)
+def index(request: HttpRequest) -> HttpResponse:
+    """The bundles, how to ask for one, and how to verify one."""
+    bundles = [_shown(row) for row in selectors.bundles()[:50]]
+    return render(
+        request,
+        "audit/evidence.html",
+        {
+            "bundles": bundles,
+            "newest": next((each for each in bundles if each["row"].state == Bundle.READY), None),
+            "waits": next((each for each in bundles if each["mine"](request.user)), None),
+            "worker": _worker(),
+            **standing(),
+        },
+    )
 
 
-def ask(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, AUDITOR, methods=("POST",))
+def ask(request: HttpRequest) -> HttpResponse:
+    """Ask for a bundle of everything published so far."""
+    person = getattr(request.user, "person", None)  # who is at the desk is known above this room; here it is an id
+    if person is None:
+        return refuse(request, 403, "This login is nobody", "It belongs to no person, so the log could not name you.")
+    assert request.user.pk is not None
+    log.commit(ask_bundle.apply, ask_bundle.Command(request.user.pk, person.pk))
+    messages.success(request, "The bundle is asked for. This page shows how far it is.")
+    return redirect("evidence")
 
 
-def summary(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, AUDITOR)
+def progress(request: HttpRequest, bundle_id: str) -> HttpResponse:
+    """One row of the list, for the page to refresh while the bundle is built."""
+    row = selectors.bundles().filter(pk=bundle_id).first()
+    if row is None:
+        return _no_bundle(request)
+    return render(request, "audit/_bundle.html", {"bundle": _shown(row), "worker": _worker()})
 
 
-def trust(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, AUDITOR)
+def download(request: HttpRequest, bundle_id: str) -> HttpResponseBase:
+    """The zip."""
+    row = Bundle.objects.filter(pk=bundle_id, state=Bundle.READY).first()
+    if row is None:
+        return _no_bundle(request)
+    path = jobs.path_of(row.id)
+    if not path.is_file():
+        return refuse(request, 404, "The file is gone", "It was removed from this server. Ask for a new bundle.")
+    return FileResponse(path.open("rb"), as_attachment=True, filename=f"{row.id}.zip", content_type="application/zip")
 
 
-def progress(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, AUDITOR)
+def trust(request: HttpRequest) -> HttpResponse:
+    """A copy of the trust anchors. The page that offers it says that they must come another way."""
+    raw = json.dumps(anchors.document(), indent=2, ensure_ascii=False)
+    answer = HttpResponse(f"{raw}\n", content_type="application/json")
+    answer["Content-Disposition"] = 'attachment; filename="trust.json"'
+    return answer
 
 
-def download(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, AUDITOR)
+def summary(request: HttpRequest) -> HttpResponse:
+    """The newest bundle as a report of one page: claim, verdict, evidence, limits."""
+    newest = selectors.bundles().filter(state=Bundle.READY).order_by("-ready_at").first()
+    context: dict[str, Any] = {"bundle": newest, "realm": settings.REALM, "why_not": ""}
+    if newest is not None:
+        try:
+            report = reading.report_of(newest)
+            context |= {"report": report, "claims": [_claim(claim) for claim in report.claims]}
+        except reading.CannotSummarise as error:
+            context["why_not"] = str(error)
+    return render(request, "audit/summary.html", context)
+
+
+def _claim(claim: Any) -> dict[str, Any]:
+    shown = {"valid": ("valid", "Holds"), "invalid": ("invalid", "Broken")}
+    style, word = shown.get(str(claim.verdict), ("unknown", "Cannot tell"))
+    return {"style": style, "word": word, "claim": claim}
+
+
+def _shown(row: Bundle) -> dict[str, Any]:
+    underway = row.state in UNDERWAY
+    return {
+        "row": row,
+        "underway": underway,
+        "progress": jobs.progress(row.id) if underway else None,
+        "mine": lambda user: underway and row.asked_by_id == user.pk,
+        "there": row.state == Bundle.READY and jobs.path_of(row.id).is_file(),
+    }
+
+
+def _worker() -> str:
+    """How the worker is: "ready", "none" when nobody takes jobs, "down" when Redis does not answer."""
+    try:
+        return "ready" if Worker.count(connection=django_rq.get_connection()) else "none"
+    except (RedisError, OSError):
+        return "down"
+
+
+def _no_bundle(request: HttpRequest) -> HttpResponse:
+    return refuse(request, 404, "There is no such bundle", "It may still be in the making. The list shows all bundles.")
