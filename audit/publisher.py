@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 PAUSE = 1.0  # seconds between rounds when nobody kicks
 MOST_IN_A_ROUND = 4 * tiles.WIDTH
+# Beyond this many unpublished entries new work is refused: what is decided must soon be provable.
+MOST_UNPUBLISHED = 4_096
 # A client that holds a checkpoint a moment old may still ask for the narrower tile of that moment.
 PARTIALS_KEPT = 8
 
@@ -37,7 +41,11 @@ CHECKPOINT = "checkpoint"
 HIGH_WATER, NOTARY, LOCK = "high-water.json", "notary.json", "publisher.lock"
 ADVISORY_LOCK = 0x696D7072696D6174  # "imprimat"
 
+# What a tile can be called; nothing else is read from the folder of the log.
+_TILE = re.compile(r"tile/(entries|[0-7])/(x[0-9]{3}/)*[0-9]{3}(\.p/[1-9][0-9]{0,2})?", re.ASCII)
+
 _kicked = threading.Event()
+_looked = (float("-inf"), False)  # when `behind` was last looked up, and the answer
 
 
 def kick() -> None:
@@ -45,8 +53,17 @@ def kick() -> None:
     _kicked.set()
 
 
+def behind() -> bool:
+    """Whether so much waits to be published that new work must be refused (`log-behind`). Looked up once a second."""
+    global _looked
+    now = time.monotonic()
+    if now - _looked[0] >= PAUSE:
+        _looked = (now, lag() > MOST_UNPUBLISHED)
+    return _looked[1]
+
+
 def lag() -> int:
-    """How many committed entries no checkpoint covers yet. The door answers `log-behind` when this is large."""
+    """How many committed entries no checkpoint covers yet."""
     head = LogHead.objects.values_list("size", flat=True).first() or 0
     return head - published_size()
 
@@ -268,7 +285,9 @@ def published_size() -> int:
 
 
 def read_tile(path: str) -> bytes:
-    """The bytes of a tile or entry bundle of the published log. Raises FileNotFoundError."""
+    """The bytes of a tile or entry bundle of the published log. Raises FileNotFoundError, also for any other path."""
+    if not _TILE.fullmatch(path):
+        raise FileNotFoundError(path)
     return (Path(settings.LOG_DIR) / path).read_bytes()
 
 

@@ -81,7 +81,7 @@ def _report(doing: str, done: int, of: int) -> None:
         return
     job.meta["progress"] = {"doing": doing, "done": done, "of": of}
     try:
-        job.save_meta()
+        job.save_meta()  # type: ignore[no-untyped-call]  # rq leaves this one untyped
     except RedisError:
         logger.warning("the progress of a bundle could not be reported: Redis is away")
 

@@ -300,3 +300,28 @@ def test_a_frozen_log_publishes_nothing_more(begun, folders) -> None:
     append(1)
     log.freeze("by hand")
     assert Publisher().publish_once() == 1
+
+
+def test_nothing_but_tiles_is_read_from_the_folder_of_the_log(begun, folders) -> None:
+    Publisher().publish_once()
+    assert publisher.read_tile("tile/0/000.p/1")
+    for path in (
+        "checkpoint",
+        "../keys/log.key",
+        "tile/../checkpoint",
+        "tile/0/../../checkpoint",
+        "tile/0/000.p/0",
+        "",
+    ):
+        with pytest.raises(FileNotFoundError):
+            publisher.read_tile(path)
+
+
+def test_new_work_is_refused_when_too_much_waits_to_be_published(begun, monkeypatch) -> None:
+    monkeypatch.setattr(publisher, "_looked", (float("-inf"), False))
+    assert not publisher.behind()
+    monkeypatch.setattr(publisher, "MOST_UNPUBLISHED", 0)
+    monkeypatch.setattr(publisher, "PAUSE", 0)
+    assert publisher.behind()
+    Publisher().publish_once()
+    assert not publisher.behind()

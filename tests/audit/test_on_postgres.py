@@ -1,0 +1,29 @@
+"""The log on PostgreSQL: the same tests again, in a process of their own with a database of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.postgres import fresh_database, postgres_server
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+AGAIN = ("test_append_only.py", "test_log.py", "test_publisher.py", "test_boxes.py", "test_reading.py")
+
+
+@pytest.mark.postgres
+def test_invariant_6_the_log_keeps_its_promises_on_postgresql(tmp_path_factory) -> None:
+    folder = tmp_path_factory.mktemp("postgres")
+    tests = [str(Path("tests", "audit", name)) for name in AGAIN]
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", *tests]
+    with postgres_server(folder / "server") as server, fresh_database(server) as url:
+        environment = {**os.environ, "IMPRIMATUR_DATABASE_URL": url}
+        environment.pop("PYTEST_ADDOPTS", None)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=220, check=False
+        )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
