@@ -1,0 +1,174 @@
+"""What the reference pages promise: nothing left out, nothing made up."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from approvals.door import operations, problems
+from governance.errors import STATUS
+from imprimatur.formats.entries import KINDS
+from tests.architecture.sources import OWN, ROOT, calls, modules, tree
+from tests.docs.pages import DOCS, code_of, rows, sections
+
+READERS = {"text", "flag", "number", "words"}
+PASSED_ON = {"IMPRIMATUR_"}  # the prefix itself
+
+
+# --- settings ----------------------------------------------------------------------------------------------------
+
+
+def documented_settings() -> dict[str, list[str]]:
+    page = (DOCS / "settings.md").read_text(encoding="utf-8")
+    return {code_of(row[0]): row for row in rows(page) if code_of(row[0]).startswith("IMPRIMATUR_")}
+
+
+def declared_settings() -> dict[str, ast.Call]:
+    """The settings of the server, with the call that reads each."""
+    found: dict[str, ast.Call] = {}
+    for module in modules("server"):
+        for call in calls(module):
+            named = isinstance(call.func, ast.Attribute) and call.func.attr in READERS and bool(call.args)
+            if named and isinstance(call.args[0], ast.Constant) and str(call.args[0].value).isupper():
+                found[f"IMPRIMATUR_{call.args[0].value}"] = call
+    return found
+
+
+def named_settings() -> set[str]:
+    """Every name of a variable that stands in the code."""
+    found: set[str] = set()
+    for module in modules(*OWN, *(folder for folder in ("examples", "bench", "tests") if (ROOT / folder).is_dir())):
+        if module.startswith(("tests/docs/", "tests/architecture/")):
+            continue
+        for node in ast.walk(tree(ROOT / module)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found |= set(re.findall(r"IMPRIMATUR_[A-Z0-9_]+", node.value))
+    return {name.rstrip("_") for name in found - PASSED_ON}
+
+
+def test_every_setting_is_documented_and_nothing_else_is() -> None:
+    declared = declared_settings()
+    assert "IMPRIMATUR_DATA" in declared and "IMPRIMATUR_SMTP_PORT" in declared
+
+    in_code = set(declared) | named_settings()
+    documented = set(documented_settings())
+
+    assert documented - in_code == set(), "documented, but nothing reads it"
+    assert in_code - documented == set(), "read, but missing from docs/settings.md"
+
+
+def test_documented_defaults_are_the_real_ones() -> None:
+    documented = documented_settings()
+    wrong = {}
+    for name, call in declared_settings().items():
+        if len(call.args) > 1 and isinstance(call.args[1], ast.Constant) and call.args[1].value != "":
+            default = str(call.args[1].value)
+            if f"`{default}`" not in documented[name][1]:
+                wrong[name] = default
+
+    assert not wrong
+
+
+# --- entries -----------------------------------------------------------------------------------------------------
+
+
+def documented_kinds() -> dict[str, dict[str, bool]]:
+    """Keys by kind, as docs/entries.md has them: whether each is required."""
+    page = (DOCS / "entries.md").read_text(encoding="utf-8")
+    kinds = {code_of(title): body for title, body in sections(page, 3).items() if code_of(title)}
+    return {
+        kind: {code_of(row[0]): row[1] == "yes" for row in rows(body) if code_of(row[0])} for kind, body in kinds.items()
+    }
+
+
+def test_every_kind_of_entry_is_documented_and_nothing_else_is() -> None:
+    assert list(documented_kinds()) == list(KINDS), "docs/entries.md follows the order of the code"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_keys_of_a_body_are_documented(kind: str) -> None:
+    shape = KINDS[kind]
+    real = {**dict.fromkeys(shape.required, True), **dict.fromkeys(shape.optional, False)}
+
+    assert documented_kinds()[kind] == real
+
+
+# --- the agent API -----------------------------------------------------------------------------------------------
+
+METHODS = ("GET", "POST")
+
+
+def documented_operations() -> set[tuple[str, str]]:
+    page = (DOCS / "agent-api.md").read_text(encoding="utf-8")
+    found = set()
+    for title in sections(page, 3):
+        method, _, path = code_of(title).partition(" ")
+        if method in METHODS:
+            found.add((method, _plain(path)))
+    return found
+
+
+def _plain(path: str) -> str:
+    path = path.removeprefix("/api/v1").partition("?")[0]
+    return re.sub(r"\{[^}]+\}|…", "*", path).rstrip("/") or "/"
+
+
+def published_operations() -> set[tuple[str, str]]:
+    from approvals.endpoints.api import api
+
+    schema = api.get_openapi_schema(path_prefix="/api/v1/")
+    return {
+        (method.upper(), _plain(path))
+        for path, methods in schema["paths"].items()
+        for method in methods
+        if method.upper() in METHODS
+    }
+
+
+def operations_by_docstring() -> set[tuple[str, str]]:
+    """Each function of the door says in its first words which call it answers."""
+    found = set()
+    for name, function in vars(operations).items():
+        words = re.match(r"(GET|POST) (/\S+?):? ", getattr(function, "__doc__", None) or "")
+        if words and not name.startswith("_"):
+            found.add((words[1], _plain(words[2].rstrip(":"))))
+    return found
+
+
+def test_every_operation_of_the_door_is_documented() -> None:
+    answered = operations_by_docstring()
+    assert ("POST", "/actions") in answered and ("GET", "/actions/*") in answered
+
+    assert answered == documented_operations()
+
+
+def test_every_operation_of_the_openapi_document_is_documented() -> None:
+    assert published_operations() <= documented_operations()
+
+
+def documented_codes() -> dict[str, list[str]]:
+    page = (DOCS / "agent-api.md").read_text(encoding="utf-8")
+    return {code_of(row[0]): row for row in rows(sections(page, 2)["Error codes"])}
+
+
+def raised_codes() -> Iterator[str]:
+    for module in modules("governance", "approvals"):
+        for call in calls(module):
+            name = call.func.id if isinstance(call.func, ast.Name) else ""
+            first = call.args[0] if call.args else None
+            if name == "Refused" and isinstance(first, ast.Constant):
+                yield str(first.value)
+
+
+def test_every_error_code_is_documented_and_nothing_else_is() -> None:
+    assert set(documented_codes()) == set(STATUS) | set(problems.HINTS)
+    assert set(raised_codes()) <= set(documented_codes())
+
+
+def test_documented_statuses_are_the_real_ones() -> None:
+    documented = {code: row[1] for code, row in documented_codes().items() if code in STATUS}
+
+    assert documented == {code: str(status) for code, status in STATUS.items()}
