@@ -125,7 +125,7 @@ def draft(request: ActionRequest, person: Person, decision: str, *, reason: str 
 
 def vote_digest(vote: Vote) -> str:
     """The digest a confirmation names: of the statement of the vote before it."""
-    return digests.tagged(statement.TYP, bytes(vote.statement))
+    return digests.sha256(bytes(vote.statement))
 
 
 def check_against(draft_: Draft, request: ActionRequest, person: Person, decision: str, stage: int) -> None:

@@ -16,7 +16,7 @@ from django.conf import settings
 from approvals import openings
 from approvals.actions import submit_request, use_nonce
 from audit.log import utc_now
-from governance import judgement
+from governance import judgement, policies
 from governance.errors import Refused
 from governance.models import Agent
 from imprimatur import cards
@@ -28,7 +28,6 @@ from imprimatur.formats.shapes import ShapeError
 
 COMPARISON = "imprimatur/idempotency/v1"
 JUSTIFICATION = "justification"
-DEFAULT_TTL, LONGEST, LONGEST_CRITICAL = 300, 3600, 14_400  # seconds
 # The binding stands in two entries next to what was signed; together they have to stay below 45 kB.
 LARGEST_BINDING = 24_000
 
@@ -45,6 +44,7 @@ class Wish:
     salt: bytes = field(repr=False)
     signed: Mapping[str, str]
     idempotency_key: str
+    withheld: Mapping[str, str] = field(default_factory=dict)
     effects: list[dict[str, str]] | None = None
     cost: dict[str, str] | None = None
     risk: str | None = None
@@ -73,6 +73,7 @@ def prepare(wish: Wish) -> submit_request.Command:
         claimed_risk=wish.risk,
         context=wish.context,
         now=now,
+        withheld=tuple(wish.withheld),
     )
     said = opened.pop(JUSTIFICATION_SLOT, None)
     document = _binding(wish, committed, verdict)
@@ -104,7 +105,7 @@ def prepare(wish: Wish) -> submit_request.Command:
         card=asdict(card),
         display_digest=cards.display_digest(card),
         target=card.target,
-        ttl=_ttl(wish, str(verdict.risk)),
+        ttl=_ttl(wish, verdict),
         attempt=attempt_digest(wish.attempt) if wish.attempt else "",
         supersedes=wish.supersedes,
         openings=tuple(
@@ -122,9 +123,11 @@ Opened = dict[str, tuple[str, commitments.Opening]]
 
 
 def _commit(wish: Wish) -> tuple[dict[str, str], Opened]:
+    if any(name in wish.parameters or not openings.is_commitment(told) for name, told in wish.withheld.items()):
+        raise Refused("malformed", "A parameter is either sent or withheld behind a commitment, not both.")
     try:
         opened: Opened = {name: commitments.commit(wish.salt, name, value) for name, value in wish.parameters.items()}
-        committed = {name: commitment for name, (commitment, _) in opened.items()}
+        committed = {**wish.withheld, **{name: commitment for name, (commitment, _) in opened.items()}}
         said = None
         if wish.justification is not None:
             said = commitments.commit(wish.salt, JUSTIFICATION, wish.justification)
@@ -159,8 +162,7 @@ def _binding(wish: Wish, committed: dict[str, str], verdict: judgement.Judgement
 
 
 def _card(wish: Wish, document: dict[str, Any], verdict: judgement.Judgement) -> cards.Card:
-    shown = {name: value for name, value in wish.parameters.items() if name not in verdict.withheld}
-    return cards.render(document, shown, verdict.tool_document)
+    return cards.render(document, wish.parameters, verdict.tool_document)
 
 
 def _comparison(wish: Wish, committed: dict[str, str]) -> str:
@@ -175,6 +177,5 @@ def _comparison(wish: Wish, committed: dict[str, str]) -> str:
     return digests.tagged(COMPARISON, canonical.dumps(compared))
 
 
-def _ttl(wish: Wish, risk: str) -> timedelta:
-    longest = LONGEST_CRITICAL if risk == "CRITICAL" else LONGEST
-    return timedelta(seconds=min(wish.ttl or DEFAULT_TTL, longest))
+def _ttl(wish: Wish, verdict: judgement.Judgement) -> timedelta:
+    return timedelta(seconds=policies.active().compiled.ttl(verdict.risk, wish.ttl))

@@ -69,9 +69,10 @@ def on_policy(writer: Writer, policy: Policy) -> None:
 def _judged_alike(request: ActionRequest, now: datetime) -> bool:
     binding = canonical.loads(bytes(request.binding))
     known = openings.values(request.id)
-    if any(commitment not in known for commitment in binding["parameters"].values()):
-        return False
-    parameters = {name: known[commitment] for name, commitment in binding["parameters"].items()}
+    committed = binding["parameters"].items()
+    # What was withheld then, or erased since, is judged as withheld now: policy then asks for at least as much.
+    withheld = tuple(name for name, commitment in committed if commitment not in known)
+    parameters = {name: known[commitment] for name, commitment in committed if commitment in known}
     try:
         # The agent may have asked for more attention than the policy did; claiming the present risk keeps that floor.
         verdict = judgement.judge(
@@ -84,6 +85,7 @@ def _judged_alike(request: ActionRequest, now: datetime) -> bool:
             claimed_risk=request.risk,
             context=binding["context"],
             now=now,
+            withheld=withheld,
         )
     except Refused:
         return False

@@ -54,6 +54,7 @@ def submit(caller: Caller, raw: RawRequest, body: schemas.Submit) -> Step:
         tool=body.tool,
         parameters=body.parameters,
         salt=bytes32(body.salt, "salt"),
+        withheld=body.withheld or {},
         signed=_signed(caller, raw),
         idempotency_key=caller.idempotency_key,
         effects=[effect.model_dump() for effect in body.effects] if body.effects is not None else None,

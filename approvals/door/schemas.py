@@ -12,6 +12,7 @@ Attempt = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_-]{22,86}$", description="128 random bits or more, base64url, one per execution")
 ]
 Key32 = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$", description="32 bytes, base64url without padding")]
+Commitment = Annotated[str, Field(pattern=r"^c:[A-Za-z0-9_-]{43}$")]
 Amount = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,6})?$", description='A decimal string: "150.00"')]
 Label = Annotated[str, Field(min_length=1, max_length=128)]
 Words = Annotated[str, Field(min_length=1, max_length=10_000)]
@@ -47,6 +48,13 @@ class Submit(Closed):
     tool: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]{0,79}$")]
     parameters: Annotated[dict[Annotated[str, Field(min_length=1, max_length=256)], JsonValue], Field(max_length=128)]
     salt: Key32
+    withheld: (
+        Annotated[
+            dict[Annotated[str, Field(min_length=1, max_length=256)], Commitment],
+            Field(max_length=128, description="commitments of parameters whose values the server never sees"),
+        ]
+        | None
+    ) = None
     effects: Annotated[list[Effect], Field(max_length=256)] | None = None
     cost: Cost | None = None
     risk: Risk | None = None

@@ -122,6 +122,7 @@ class AgentUnderTest:
         """Body and commitments of a submit."""
         salt = commitments.salt_for(self.key.sign, key)
         committed = {name: commitments.commit(salt, name, value)[0] for name, value in parameters.items()}
+        committed.update(more.get("withheld", {}))
         said = more.get("justification")
         justification = commitments.commit(salt, "justification", said)[0] if said else None
         body = {
@@ -153,7 +154,7 @@ class AgentUnderTest:
 
     def pay(self, amount: str = "100.00", **more: Any) -> Answer:
         """CRITICAL, and it costs money."""
-        return self.submit("make_payment", {"vendor": "vendor", "amount": amount, "currency": "USD"}, **more)
+        return self.submit("make_payment", {"payee": "vendor", "amount": amount, "currency": "USD", "reference": "Invoice 7"}, **more)
 
     def redeem(self, action: dict[str, Any], attempt: str = "", digest: str = "") -> Answer:
         body = {"action_digest": digest or action["action_digest"], "attempt": attempt or new_attempt()}

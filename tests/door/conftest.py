@@ -15,6 +15,7 @@ from tests.door.agent import AgentUnderTest, Send, through_asgi, through_django
 @pytest.fixture(autouse=True)
 def fresh_door(settings: Any) -> Iterator[None]:
     """No limit and no count of another test, and the API where agents expect it."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.ROOT_URLCONF = "tests.door.urls"
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "whitenoise" not in name and "server." not in name]
     for limiter in (limits.addresses, limits.keys, limits.rejected):
@@ -45,11 +46,11 @@ def twin(world: World, door: Send) -> AgentUnderTest:
 
 
 @pytest.fixture
-def notarised(world: World) -> Iterator[Callable[[], int]]:
+def notarised(db: None, settings: Any) -> Iterator[Callable[[], int]]:
     """After the test, the whole log is held against the verifier's own rules: what we wrote must be a lawful history."""
 
     def check() -> int:
-        history = History(world.realm)
+        history = History(settings.REALM)
         for entry in Entry.objects.order_by("index"):
             history.feed(entry.index, bytes(entry.envelope))
         return history.size
