@@ -59,6 +59,7 @@ class Asked:
     justification: str
     body: dict[str, Any]
     idempotency_key: str
+    expires_at: datetime
     states: list[str] = field(default_factory=list)
     code: str = ""
     note: str = ""
@@ -168,6 +169,7 @@ class Door:
             justification=said or "",
             body=body,
             idempotency_key=key,
+            expires_at=self.clock() + timedelta(seconds=body.get("ttl", 300)),
         )
         asked.requested = {
             "binding": binding.build(
@@ -207,6 +209,8 @@ class Door:
         return self._view(asked)
 
     def _wait(self, asked: Asked, _: dict[str, Any]) -> httpx2.Response:
+        if asked.state == "PENDING" and self.clock() >= asked.expires_at:
+            asked.code = "timeout"
         if asked.state == "PENDING" and asked.code != "pending":
             states = {"approve": "APPROVED", "deny": "DENIED", "timeout": "EXPIRED", "cancelled": "CANCELLED"}
             asked.states.append(states[asked.code])
@@ -331,7 +335,6 @@ class Door:
         return receipts.make(*asked.decided, asked.votes, asked.redeemed)
 
     def _view(self, asked: Asked) -> httpx2.Response:
-        now = self.clock()
         verdict = "pending" if asked.state == "PENDING" else "deny"
         if asked.state in ("APPROVED", "REDEEMED", "SUCCEEDED", "FAILED"):
             verdict = "allow"
@@ -343,7 +346,7 @@ class Door:
             "rule": "test",
             "why": ["the test says so"],
             "action_digest": binding.action_digest(asked.requested["binding"]),
-            "expires_at": format_time(now + timedelta(seconds=asked.body.get("ttl", 300))),
+            "expires_at": format_time(asked.expires_at),
             "url": f"{ORIGIN}/requests/{asked.id}/",
         }
         if asked.decided is not None:

@@ -83,6 +83,10 @@ class AsyncImprimatur(Base):
         """See :meth:`imprimatur.Imprimatur.cancel`."""
         return await self._run(self._core.cancel(decision if isinstance(decision, str) else decision.id))
 
+    async def look(self, action_id: str, hold: int = 0) -> dict[str, Any]:
+        """See :meth:`imprimatur.Imprimatur.look`."""
+        return await self._run(self._core.look(action_id, hold))
+
     async def me(self) -> dict[str, Any]:
         """See :meth:`imprimatur.Imprimatur.me`."""
         return await self._run(self._core.read("/me"))

@@ -176,6 +176,18 @@ class Core:
         except Unreachable:
             logger.warning("%s could not be cancelled; it ends by its own time", action_id)
 
+    def look(self, action_id: str, hold: int = 0) -> Flow[dict[str, Any]]:
+        """A request as it stands, whatever the verdict; held up to ``hold`` seconds while it is pending.
+
+        For looking only: nothing may run because of it. Raises APIError.
+        """
+        path = f"/actions/{action_id}" + (f"?wait={hold}" if hold else "")
+        answer = yield from self._reach(self.wire.get(path, timeout=hold + 10.0))
+        found = answer.document()
+        if "verdict" not in found:
+            raise answers.failure(answer)
+        return found
+
     def read(self, path: str) -> Flow[dict[str, Any]]:
         """A signed GET of a document. Raises APIError."""
         answer = yield from self._reach(self.wire.get(path))

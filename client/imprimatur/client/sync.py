@@ -20,6 +20,7 @@ from imprimatur.client.tools import OnDenied
 from imprimatur.client.wire import Flow, Send, Unreachable
 from imprimatur.client.wish import Wish, unchanged
 from imprimatur.errors import ActionBlocked, ConfigError
+from imprimatur.formats.encoding import b64u
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -96,9 +97,21 @@ class Imprimatur(Base):
         """Take a request back. Raises APIError."""
         return self._run(self._core.cancel(decision if isinstance(decision, str) else decision.id))
 
+    def look(self, action_id: str, hold: int = 0) -> dict[str, Any]:
+        """A request as it stands, whatever the verdict, held up to ``hold`` seconds (at most 25) while it is pending.
+
+        For looking only: nothing may run because of it. Raises APIError.
+        """
+        return self._run(self._core.look(action_id, hold))
+
     def me(self) -> dict[str, Any]:
         """This agent, its delegations, what is left to spend, its tools. Raises APIError."""
         return self._run(self._core.read("/me"))
+
+    def enrol(self, token: str) -> dict[str, Any]:
+        """Register this key against an invitation. It has no authority yet. Raises APIError."""
+        public_key = b64u(self.config.key.public_key)
+        return self._run(self._core.write("/enroll", {"token": token, "public_key": public_key}))
 
     # --- around a piece of work ---------------------------------------------------------------------------------------
 

@@ -1,0 +1,80 @@
+"""The command line: ``imprimatur keygen | enroll | delegate | request | wait | verify | doctor``.
+
+Exit status: 0 done or allowed; 1 refused, or a check failed; 2 wrong use or configuration; 3 still pending; 4 no answer
+from the server. Errors are one line on standard error, with the next step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from imprimatur.cli import ask, delegate, doctor, enrol, keygen
+from imprimatur.cli.say import NO_ANSWER, PENDING, REFUSED, USAGE, complain
+from imprimatur.errors import (
+    ActionBlocked,
+    APIError,
+    ApprovalPending,
+    ControlPlaneUnavailable,
+    ImprimaturError,
+    ServerError,
+)
+
+_EXIT = (
+    "exit status: 0 done or allowed, 1 refused or a check failed, 2 wrong use or configuration, 3 still pending, "
+    "4 no answer from the server"
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argument errors in one line too."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]  # raises instead of returning NoReturn
+        complain(f"{message}. See `{self.prog} --help`.")
+        raise SystemExit(USAGE)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = _Parser(prog="imprimatur", description="Ask before acting; verify afterwards.", epilog=_EXIT)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser, required=True)
+    for module in (keygen, enrol, delegate, ask, doctor):
+        module.add(commands)
+    verify = commands.add_parser("verify", help="verify an evidence bundle, offline", add_help=False)
+    verify.set_defaults(run=None)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["verify"]:
+        from imprimatur.verify import main as verify
+
+        return int(verify(words[1:]))
+    options = parser().parse_args(words)
+    try:
+        return int(options.run(options))
+    except ApprovalPending as pending:
+        complain(f"{pending} Look at {pending.url}" if pending.url else str(pending))
+        return PENDING
+    except (ControlPlaneUnavailable, ServerError) as error:
+        complain(str(error))
+        return NO_ANSWER
+    except ActionBlocked as blocked:
+        note = f" Note: {blocked.note}" if blocked.note else ""
+        complain(f"{blocked}{note} {blocked.hint}")
+        return REFUSED
+    except APIError as error:
+        complain(str(error))
+        return REFUSED
+    except ImprimaturError as error:
+        complain(str(error))
+        return USAGE
+    except OSError as error:
+        complain(f"{error.filename or 'The system'}: {error.strerror or error}.")
+        return USAGE
+    except KeyboardInterrupt:
+        complain("Stopped. What was waiting has been cancelled.")
+        return REFUSED

@@ -1,0 +1,113 @@
+"""``imprimatur doctor``: what keeps this agent from asking, checked one by one, each with the next step."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from imprimatur.cli import enrol
+from imprimatur.cli.say import DONE, REFUSED, say
+from imprimatur.client import config
+from imprimatur.client.sync import Imprimatur
+from imprimatur.errors import ConfigError, ImprimaturError
+from imprimatur.formats.httpsig import SKEW
+from imprimatur.formats.ids import agent_id
+
+Check = tuple[str, Callable[[], str]]
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    command = commands.add_parser("doctor", help="check address, key, clock, pin, delegation and tools")
+    command.add_argument("--url")
+    command.add_argument("--key")
+    command.add_argument("--trust")
+    command.add_argument("--delegation")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run every check, even after one failed. Status 1 when any did."""
+    failed = False
+    for name, check in _checks(options):
+        try:
+            say(f"ok       {name}", check(), width=23)
+        except ImprimaturError as error:
+            failed = True
+            say(f"problem  {name}", str(error), width=23)
+    return REFUSED if failed else DONE
+
+
+def _checks(options: argparse.Namespace) -> Iterator[Check]:
+    def given(name: str, variable: str, what: str) -> str:
+        value = getattr(options, name) or os.environ.get(variable)
+        if not value:
+            raise ConfigError(f"Set {variable} or pass --{name}: {what}.")
+        return str(value)
+
+    def origin() -> str:
+        return config.check_origin(given("url", config.URL, "the address of the server"))
+
+    def key() -> str:
+        path = given("key", config.KEY, "the agent's key file (`imprimatur keygen`)")
+        return f"{path}, only yours to read; {agent_id(config.load_key(path).public_key)}"
+
+    def pin() -> str:
+        pinned = config.load_trust(given("trust", config.TRUST, "the trust file that `imprimatur enroll` wrote"))
+        if not pinned.decision:
+            raise ConfigError("The trust file names no decision key. Enrol again with --trust.")
+        return f"{pinned.realm}, {len(pinned.decision)} decision key(s)"
+
+    def server() -> str:
+        enrol.same_server(origin(), config.load_trust(given("trust", config.TRUST, "the trust file")))
+        return "answers, and is the pinned one"
+
+    def clock() -> str:
+        _, date = enrol.well_known(origin())
+        try:
+            off = time.time() - parsedate_to_datetime(date).timestamp()
+        except (TypeError, ValueError):
+            raise ConfigError("The server sends no Date header, so the clock cannot be compared.") from None
+        if abs(off) > SKEW:
+            raise ConfigError(f"This clock is {off:+.0f} s off the server's. Set it (for example with NTP).")
+        return f"within {SKEW} s of the server's"
+
+    def identity() -> str:
+        with _gate(options) as gate:
+            me = gate.me()
+        agent = me.get("agent", {})
+        if agent.get("state", "active") != "active":
+            raise ConfigError(f"The agent is {agent.get('state')}. Ask its owner, {agent.get('owner', 'an admin')}.")
+        return f"known as {agent.get('name', agent.get('id', ''))}"
+
+    def authority() -> str:
+        wanted = config.delegation_id(given("delegation", config.DELEGATION, "the id a person delegated to you"))
+        with _gate(options) as gate:
+            held = {item.get("id"): item for item in gate.me().get("delegations", []) if isinstance(item, dict)}
+        if wanted not in held:
+            raise ConfigError(f"{wanted[:19]}… is not a standing delegation of this agent. Ask for a new one.")
+        return f"{wanted[:19]}… until {held[wanted].get('document', {}).get('not_after', 'its end')}"
+
+    def ssh() -> str:
+        found = shutil.which("ssh-keygen")
+        if found is None:
+            raise ConfigError("Not found; needed only to delegate. Install one package: openssh-client.")
+        return found
+
+    yield "address", origin
+    yield "key", key
+    yield "pin", pin
+    yield "server", server
+    yield "clock", clock
+    yield "identity", identity
+    yield "delegation", authority
+    yield "ssh-keygen", ssh
+
+
+def _gate(options: argparse.Namespace) -> Imprimatur:
+    return Imprimatur(options.url, options.key, None, options.trust)
