@@ -1,0 +1,1 @@
+"""Programs that use Imprimatur as anyone would: through the public client, over HTTP."""
