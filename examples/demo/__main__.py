@@ -78,9 +78,8 @@ def main() -> int:
         return 1
     journal.write(event="started", script=options.script)
     try:
-        asyncio.run(
-            work(Robo(who, World(project, mailbox, f"http://127.0.0.1:{bank.server_port}"), journal), options.script)
-        )
+        world = World(project, mailbox, f"http://127.0.0.1:{bank.server_port}")
+        asyncio.run(work(Robo(who, world, journal), options.script))
     except (DemoError, ImprimaturError) as error:
         print(f"The demo's agent stopped: {error}", file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ import httpx2
 
 from examples.demo.journal import Journal
 from examples.demo.mailbox import Mailbox
-from examples.demo.project import Project
+from examples.demo.project import FILES, Project
 from imprimatur import ActionBlocked, AsyncImprimatur, Execution
 from imprimatur.formats import commitments
 from imprimatur.formats.encoding import b64u
@@ -123,8 +123,7 @@ class Script:
                 "write_file",
                 {
                     "path": "/project/package.json",
-                    "content": '{\n  "name": "lantern",\n  "version": "1.4.%d",\n  "private": true\n}\n'
-                    % self._version,
+                    "content": FILES["package.json"].replace("1.4.0", f"1.4.{self._version}"),
                 },
                 "A patch release needs a new version number.",
             ),
@@ -163,7 +162,7 @@ class Script:
                 {
                     "to": ["audra@example.org"],
                     "subject": f"Lantern: summary of run {self._asked}",
-                    "body": "Hello Audra,\n\nthe nightly totals match the ledger. Nothing needs your attention.\n\nrobo\n",
+                    "body": "Hello Audra,\n\nthe nightly totals match the ledger. Nothing to do.\n\nrobo\n",
                 },
                 "Audra asked for a note after every run.",
                 people=True,

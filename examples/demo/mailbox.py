@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 from email.message import EmailMessage
 from pathlib import Path
 from smtplib import SMTP
@@ -28,16 +29,16 @@ class Folder(Message):
 class Mailbox:
     """Starts the mail server on a port of this machine and sends through it."""
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._controller = Controller(Folder(folder), hostname="127.0.0.1", port=port)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port: int = probe.getsockname()[1]
+        self._controller = Controller(Folder(folder), hostname="127.0.0.1", port=self._port)
 
-    def start(self) -> int:
-        """Begin; returns the port."""
+    def start(self) -> None:
+        """Begin."""
         self._controller.start()
-        port: int = self._controller.server.sockets[0].getsockname()[1]
-        self._port = port
-        return port
 
     def stop(self) -> None:
         """End."""
