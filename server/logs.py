@@ -35,3 +35,5 @@ def configure() -> None:
         root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("imprimatur").setLevel(logging.INFO)
+    # A request for a host we do not serve is answered with 400; a traceback of it helps nobody.
+    logging.getLogger("django.security.DisallowedHost").setLevel(logging.CRITICAL)

@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
                 *("--ws-max-size", "4096", "--no-access-log", "--log-level", "warning"),
                 *("--no-server-header", "--timeout-graceful-shutdown", "3"),
             ],
-            ready=lambda: answers(f"http://127.0.0.1:{options.port}/readyz"),
+            ready=lambda: answers(f"{url}/readyz"),
         )
     )
     children.append(

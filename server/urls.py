@@ -19,3 +19,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.prometheus, name="metrics"),
 ]
+
+handler400 = "approvals.views.errors.bad_request"
+handler403 = "approvals.views.errors.forbidden"
+handler404 = "approvals.views.errors.not_found"
+handler500 = "approvals.views.errors.broken"

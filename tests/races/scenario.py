@@ -21,21 +21,21 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "server.settings")
 django.setup(set_prefix=False)
 
+from django.core.management import call_command
+from django.db import connections
+
 from approvals import submission
 from approvals.actions import cast_vote, redeem_approval, submit_request
 from approvals.models import ActionRequest
 from audit import writer
 from audit.log import commit
 from audit.models import Entry, LogHead
-from django.core.management import call_command
-from django.db import connections
 from governance.actions import revoke_delegation
 from governance.errors import Refused
 from governance.models import Agent, Delegation, Person
 from imprimatur.formats import commitments, httpsig
 from imprimatur.formats.entries import attempt_digest
 from imprimatur.formats.keys import KeyPair
-
 from tests.conftest import World, build_world
 
 WORKERS = 6
@@ -243,7 +243,7 @@ def main() -> None:
     world = build_world()
     world.agents = {agent.name: agent for agent in Agent.objects.all()}
     found = globals()[name](world, together)
-    print(json.dumps({**found, **audit_of_it()}))  # noqa: T201
+    print(json.dumps({**found, **audit_of_it()}))
 
 
 if __name__ == "__main__":
