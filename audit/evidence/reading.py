@@ -17,7 +17,7 @@ VERIFIER = "imprimatur.verify.bundle"
 LARGEST = 50_000_000  # bytes
 
 
-class CannotSummarise(Exception):  # noqa: N818  # it is an answer to show, not a fault
+class CannotSummarise(Exception):  # it is an answer to show, not a fault
     """There is nothing to show; the message says why and how to go on."""
 
 

@@ -53,10 +53,11 @@ given the keys of this installation.
 
 5. Everything at once  (Python 3.11, nothing to install)
 
-    python3 verify.pyz --help
+    python3 verify.pyz BUNDLE.zip --trust trust.json
 
-   verify.pyz applies every rule to every entry and says what it could not tell. It came with the bundle, so take it
-   from our releases instead if you do not trust this copy; it is the package `imprimatur` in one file.
+   Give it the zip itself and the trust.json you hold. It applies every rule to every entry, and says what it cannot
+   tell: without --trust that is whatever rests on a key. This copy came with the bundle; if that is not good enough,
+   take it from our releases: it is the package `imprimatur` in one file.
 
 
 What is in here

@@ -22,7 +22,7 @@ def pem(public_key: bytes) -> str:
 
 def files(source: Source) -> Iterator[tuple[str, str | list[dict[str, Any]]]]:
     """The files of ``trust/``, by name: texts, and for ``keys.jsonl`` its lines."""
-    keys = list(_keys(source))
+    keys = list(key_history(source))
     genesis = next(iter(source.entries("log.genesis"))).payload["body"]
     vkey = genesis["log_vkey"]
     yield "log.vkey", f"{vkey}\n"
@@ -33,7 +33,7 @@ def files(source: Source) -> Iterator[tuple[str, str | list[dict[str, Any]]]]:
     yield "keys.jsonl", keys
 
 
-def _keys(source: Source) -> Iterator[dict[str, Any]]:
+def key_history(source: Source) -> Iterator[dict[str, Any]]:
     """Every key there ever was: whose, what for, from which entry, until when."""
     found: dict[str, dict[str, Any]] = {}
     kinds = ("log.genesis", "person.key_added", "person.key_revoked", "agent.enrolled", "agent.key_rotated")

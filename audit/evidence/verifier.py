@@ -11,15 +11,14 @@ from imprimatur.formats import evidence_zip
 PARTS = ("formats", "rules", "cards", "verify")
 FILES = ("inert.py", "errors.py")
 INIT = '"""The verifier of Imprimatur evidence bundles. Needs Python 3.11 and nothing else."""\n'
-MAIN = "import sys\n\nfrom imprimatur.verify.{module} import main\n\nsys.exit(main())\n"
+MAIN = "import sys\n\nfrom imprimatur.verify.report import main\n\nsys.exit(main())\n"
 
 
 def build() -> bytes:
     """The bytes of ``verify.pyz``. Run it with ``python3 verify.pyz``."""
     package = Path(imprimatur.__file__).parent
-    module = "report" if (package / "verify" / "report.py").is_file() else "bundle"
     contents: dict[str, bytes | Path] = {
-        "__main__.py": MAIN.format(module=module).encode(),
+        "__main__.py": MAIN.encode(),
         "imprimatur/__init__.py": INIT.encode(),
     }
     for part in PARTS:

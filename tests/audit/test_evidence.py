@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ import pytest
 from audit import inbox, kinds, log, outbox, proofs, publisher, signer
 from audit.actions import ask_bundle, issue_bundle
 from audit.errors import NotPublished
-from audit.evidence import bundle, jobs, sections
+from audit.evidence import anchors, bundle, jobs, sections
 from audit.models import Bundle, Entry, Opening
 from audit.publisher import Publisher
 from imprimatur.formats import canonical, commitments, digests, dsse, evidence_zip, merkle, note, tiles, tlog_proof
 from imprimatur.formats.encoding import un_b64u
+from imprimatur.formats.timestamps import format_time
 
 
 def comment(writer: log.Writer, text: str) -> str:
@@ -319,3 +321,50 @@ def test_a_tile_replaced_by_a_wider_one_is_cut_to_what_the_checkpoint_covers(pub
     append_log("one more")
     Publisher().publish_once()
     assert bundle.build(tmp_path / "2.zip", checkpoint).path.read_bytes() == before
+
+
+@pytest.fixture
+def real(world) -> dict:
+    """A published log that keeps every rule, and the trust anchors that its auditor was given."""
+    later = format_time(log.utc_now() + timedelta(hours=3))
+    parent = world.delegate("robo", max_depth=1, not_after=later, purpose="May pass on")
+    world.pass_on(parent, "robo", "twin")
+    Publisher().publish_once()
+    return anchors.document()
+
+
+def verify(folder: Path, bundle_path: Path, trust: dict | None) -> tuple[int, dict]:
+    """Run the bundle's own verifier as a stranger would: plain Python, no packages, no environment."""
+    command = [sys.executable, "-I", "-S", "verify.pyz", str(bundle_path), "--json"]
+    if trust is not None:
+        (folder / "trust.json").write_text(json.dumps(trust))
+        command += ["--trust", "trust.json"]
+    done = subprocess.run(
+        command, cwd=folder, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_the_verifier_in_the_bundle_finds_it_valid_with_the_right_anchors_only(real, tmp_path) -> None:
+    built = bundle.build(tmp_path / "b.zip")
+    folder = unzipped(built.path, tmp_path / "out")
+    code, report = verify(folder, built.path, real)
+    assert code == 0, report
+    assert verify(folder, built.path, None)[0] == 2
+    assert verify(folder, built.path, {**real, "realm": "staging.imprimatur"})[0] == 1
+    stranger = note.Vkey(real["realm"], signer.decision_key().public_key).format()
+    assert verify(folder, built.path, {**real, "log": [stranger]})[0] == 1
+
+
+def test_invariant_7_changed_bytes_anywhere_in_the_bundle_fail_verification(real, tmp_path) -> None:
+    from imprimatur.formats import trust as trust_format
+    from imprimatur.verify.bundle import verify_bundle
+
+    raw = bundle.build(tmp_path / "b.zip").path.read_bytes()
+    anchored = trust_format.parse(canonical.dumps(real))
+    changed = tmp_path / "changed.zip"
+    step = max(1, len(raw) // 40)
+    for place in [0, *range(7, len(raw), step), len(raw) - 1]:
+        changed.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+        assert verify_bundle(changed, anchored).verdict == "invalid", f"byte {place}"
