@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from imprimatur import cards
 from imprimatur.formats import (
     binding,
     canonical,
@@ -17,19 +19,24 @@ from imprimatur.formats import (
     digests,
     dsse,
     entries,
+    evidence_zip,
     httpsig,
     ids,
     merkle,
     note,
     sshsig,
     statement,
+    tiles,
+    tlog_proof,
 )
 from imprimatur.formats.encoding import b64u
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import policy as policies
 from imprimatur.rules import tools
+from imprimatur.verify import copies
 from imprimatur.verify.agents import rotation_preimage
+from imprimatur.verify.disclosed import commitments_in
 from imprimatur.verify.people import ROSTER_TAG
 
 REALM = "gate.example/prod"
@@ -130,6 +137,13 @@ class Ask:
     id: str
     body: dict[str, Any]
     openings: list[commitments.Opening] = field(default_factory=list)
+
+    @property
+    def display(self) -> str:
+        """The digest of the card that people are shown."""
+        binding_ = self.body["binding"]
+        tool = TOOLS.get(binding_["tool"]["name"]) if "schema" in binding_["tool"] else None
+        return cards.display_digest(cards.render(binding_, {item.name: item.value for item in self.openings}, tool))
 
     @property
     def digest(self) -> str:
@@ -447,7 +461,7 @@ class Log:
         body = {
             **ask.body,
             "stages": usual if stages is None else stages,
-            "display_digest": digests.sha256(b"what will happen"),
+            "display_digest": ask.display,
             "expires_at": format_time(self.now + timedelta(minutes=5)),
             **changes,
         }
@@ -467,7 +481,7 @@ class Log:
             "risk": ask.body["risk"],
             "reversibility": ask.body["reversibility"],
             "action_digest": ask.digest,
-            "display_digest": digests.sha256(b"what will happen"),
+            "display_digest": ask.display,
             "delegation": ask.body["binding"]["delegation"],
             "policy": ask.body["policy"],
             "reviewer": reviewer,
@@ -601,3 +615,98 @@ def whole_story() -> Log:
     log.add("pause.set", "child", by(RUI), pause)
     log.add("pause.lifted", "child", by(ADA), {**pause, "reason": "explained"})
     return log
+
+
+# --- bundles ------------------------------------------------------------------------------------------------------------
+
+
+def bundle_files(log: Log, erased: int = 0) -> dict[str, bytes]:
+    """The files of a bundle of this log, without the two lists: see `finished`. The first `erased` openings are gone."""
+    size = len(log.envelopes)
+    leaves = [merkle.leaf_hash(raw) for raw in log.envelopes]
+    files = {
+        "README.txt": b"read me\n",
+        "log/checkpoint": log.checkpoint().encode(),
+        "trust/log.vkey": f"{log.entries[0]['body']['log_vkey']}\n".encode(),
+        "trust/log.pub.pem": copies._pem(LOG_KEY.public_key),
+        "trust/decision.pub.pem": copies._pem(DECISION_KEY.public_key),
+    }
+    for index, width in tiles.bundles_for(0, size):
+        start = index * tiles.WIDTH
+        files[f"log/{tiles.entries_path(index, width)}"] = tiles.bundle_encode(log.envelopes[start : start + width])
+    rows = [leaves]
+    while len(rows[-1]) >= tiles.WIDTH:
+        row = rows[-1]
+        rows.append(
+            [merkle.root_of(row[at : at + tiles.WIDTH]) for at in range(0, len(row) - tiles.WIDTH + 1, tiles.WIDTH)]
+        )
+    for level, index, width in tiles.tiles_for(0, size):
+        start = index * tiles.WIDTH
+        files[f"log/{tiles.tile_path(level, index, width)}"] = b"".join(rows[level][start : start + width])
+    earlier = checkpoint.Checkpoint(log.realm, size // 2, merkle.root_of(leaves[: size // 2]))
+    files[f"log/checkpoints/{size // 2}"] = earlier.sign(LOG_KEY.seed).encode()
+    proof = tlog_proof.TlogProof(1, tuple(merkle.inclusion_proof(leaves, 1)), log.checkpoint())
+    files["log/proofs/1.tlog-proof"] = tlog_proof.encode(proof).encode()
+    opened = {commitments.commitment_of(opening): opening for opening in log.openings}
+    seen: set[str] = set()
+    views, openings = [], []
+    for entry, raw in zip(log.entries, log.envelopes, strict=True):
+        body = entry["body"]
+        fields = {name: entry[name] for name in ("index", "time", "kind", "subject", "actor", "refs")}
+        views.append({**fields, "leaf": merkle.leaf_hash(raw).hex(), "sentence": "…"})
+        if entry["kind"] == "delegation.issued":
+            stem = f"delegations/{body['delegation'].removeprefix('sha256:')}"
+            files[f"{stem}.json"] = canonical.dumps(body["document"])
+            if body["signature"]["kind"] == "ssh":
+                files[f"{stem}.sig"] = body["signature"]["value"].encode()
+        if "statement" in body:
+            files[f"votes/{entry['index']}.json"] = body["statement"].encode()
+            if body["evidence"]["kind"] == "ssh":
+                files[f"votes/{entry['index']}.sig"] = body["evidence"]["value"].encode()
+        for commitment, where in sorted(commitments_in(body).items(), key=lambda item: item[1]):
+            if commitment in seen:
+                continue
+            seen.add(commitment)
+            line = {"index": entry["index"], "where": where, "commitment": commitment}
+            opening = opened[commitment]
+            if len(openings) < erased:
+                openings.append({**line, "name": opening.name, "state": "erased"})
+            else:
+                held = {"name": opening.name, "key": b64u(opening.key), "value": opening.value, "state": "held"}
+                openings.append({**line, **held})
+    files["openings/openings.jsonl"] = b"".join(canonical.dumps_json(line) + b"\n" for line in openings)
+    files["views/entries.jsonl"] = b"".join(canonical.dumps_json(line) + b"\n" for line in views)
+    return files
+
+
+def finished(files: dict[str, bytes], log: Log, pair: KeyPair = DECISION_KEY) -> dict[str, bytes]:
+    """The files with both lists over them."""
+    hashes = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
+    listing = "".join(f"{digest}  {name}\n" for name, digest in hashes.items()).encode()
+    hashes["MANIFEST.sha256"] = hashlib.sha256(listing).hexdigest()
+    root = merkle.root_of(map(merkle.leaf_hash, log.envelopes))
+    document = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": name, "digest": {"sha256": hashes[name]}} for name in sorted(hashes)],
+        "predicateType": "urn:imprimatur:evidence:v1",
+        "predicate": {"realm": log.realm, "size": len(log.envelopes), "root": f"sha256:{root.hex()}"},
+    }
+    sealed = dsse.seal(canonical.dumps(document), pair.sign, pair.keyid, "application/vnd.in-toto+json")
+    return {**files, "MANIFEST.sha256": listing, "MANIFEST.dsse.json": sealed}
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    evidence_zip.write(stream, dict(files))
+    return stream.getvalue()
+
+
+def trust_document(log: Log) -> dict[str, Any]:
+    """What an auditor was given by another way."""
+    return {
+        "realm": log.realm,
+        "log": [note.Vkey(log.realm, LOG_KEY.public_key).format()],
+        "decision": [{"key": b64u(DECISION_KEY.public_key), "from": 0}],
+        "people": [{"person": person, "kind": "ssh", "key": ssh_line(pair)} for person, pair in PEOPLE_KEYS.items()],
+        "policy": [log.policy_digest],
+    }

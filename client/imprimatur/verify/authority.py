@@ -54,11 +54,19 @@ def dead_link(facts: Facts, links: list[tuple[str, Delegation]]) -> str | None:
 
 
 def refusal(
-    facts: Facts, *, delegation: str, agent: str, effects: list[dict[str, str]], amount: int, unit: str, tool: str
+    facts: Facts,
+    *,
+    delegation: str,
+    agent: str,
+    effects: list[dict[str, str]],
+    amount: int,
+    unit: str,
+    tool: str,
+    size: int = 0,
 ) -> str | None:
     """Why the delegation does not allow this agent to do this now, or None.
 
-    Sizes are not in a binding, so `max_file_size` is not looked at here; bundles check it where openings are disclosed.
+    Sizes are not in a binding, so a history alone passes 0; bundles pass the size where parameters are disclosed.
     """
     links = chain_of(facts, delegation)
     if links is None:
@@ -76,7 +84,9 @@ def refusal(
         if isinstance(found, chains.Refusal):
             return found.message
         prepared = facts.prepared[delegation] = found
-    said = prepared.refusal(effects=effects, cost_micro=amount, unit=unit, tool=tool, size=0, at=parse_time(facts.now))
+    said = prepared.refusal(
+        effects=effects, cost_micro=amount, unit=unit, tool=tool, size=size, at=parse_time(facts.now)
+    )
     return None if said is None else said.message
 
 

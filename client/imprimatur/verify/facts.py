@@ -111,6 +111,7 @@ class Totals:
     allowed: int = 0
     denied: int = 0
     by_people: int = 0
+    denials: int = 0
     assurance: dict[str, int] = field(default_factory=dict)
     redeemed: int = 0
     by_console: int = 0

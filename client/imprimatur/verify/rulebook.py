@@ -17,7 +17,7 @@ class Rule:
         return f"rule {self.number} ({self.name})"
 
 
-class BrokenRule(ValueError):  # noqa: N818  # named for what happened
+class BrokenRule(ValueError):
     """An entry that cannot stand in a good history. `index` is the entry's, `message` says what is wrong with it."""
 
     def __init__(self, rule: Rule, index: int, message: str) -> None:

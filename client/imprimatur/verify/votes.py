@@ -78,7 +78,10 @@ def _cast(facts: Facts, entry: Mapping[str, Any]) -> None:
     if quorum.vote_event(request.state, after) == "stage_met":
         request.state = states.next_state(request.state, "stage_met")
         request.expires_at = format_time(parse_time(facts.now) + CONFIRMATION_WINDOW)
-    facts.totals.assurance[assurance] = facts.totals.assurance.get(assurance, 0) + 1
+    if decision == "deny":
+        facts.totals.denials += 1
+    else:
+        facts.totals.assurance[assurance] = facts.totals.assurance.get(assurance, 0) + 1
 
 
 def _recalled(facts: Facts, entry: Mapping[str, Any]) -> None:

@@ -1,0 +1,87 @@
+"""What a verification says: claims with three verdicts, the control each one serves, and what is not proved at all."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+VALID, INVALID, CANNOT_TELL = "valid", "invalid", "cannot tell"
+
+CONTROLS: dict[str, tuple[str, ...]] = {
+    "zip": ("SI-7", "AU-9(3)"),
+    "files": ("SI-7(1)", "AU-10(3)"),
+    "manifest": ("AU-10", "AU-9(3)"),
+    "checkpoint": ("AU-9(3)", "AU-10"),
+    "tree": ("AU-9", "SI-7(1)"),
+    "earlier checkpoints": ("AU-9", "AU-11(1)"),
+    "witnesses": ("AU-9(2)", "AU-6(3)"),
+    "history": ("AC-3", "AC-6", "AU-3", "AU-12"),
+    "grants": ("AC-2", "AC-6(1)", "AC-6(10)", "AC-24"),
+    "people": ("AU-10(1)", "IA-5(2)"),
+    "policy": ("CM-3", "CM-5"),
+    "votes": ("AC-3(2)", "AC-5", "AU-10"),
+    "statements": ("AU-10(2)", "AU-8"),
+    "openings": ("AU-3", "AU-9(3)"),
+    "effects": ("AC-3", "AU-3(1)"),
+    "cards": ("AU-10(4)",),
+    "copies": ("AU-7(1)",),
+}
+"""NIST SP 800-53 rev 5 controls that a claim is evidence for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One thing a bundle shows, or does not. `weighs` is false where an anchor is optional and was not given."""
+
+    name: str
+    verdict: str
+    detail: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+    weighs: bool = True
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The NIST SP 800-53 controls this claim is evidence for."""
+        return CONTROLS[self.name]
+
+
+@dataclass
+class Report:
+    """Everything a verification found. `limits` says, in plain sentences, what the bundle does not prove."""
+
+    claims: list[Claim] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+    realm: str = ""
+    size: int = 0
+    root: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """Invalid when any claim is; valid when all that weigh are; else cannot tell."""
+        if any(claim.verdict == INVALID for claim in self.claims):
+            return INVALID
+        weighing = [claim for claim in self.claims if claim.weighs]
+        return VALID if weighing and all(claim.verdict == VALID for claim in weighing) else CANNOT_TELL
+
+    @property
+    def ok(self) -> bool:
+        """Whether the verdict is valid."""
+        return self.verdict == VALID
+
+    def claim(self, name: str) -> Claim:
+        """The claim of this name. Raises KeyError when the verification did not come to it."""
+        for claim in self.claims:
+            if claim.name == name:
+                return claim
+        raise KeyError(name)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "verdict": self.verdict,
+            "realm": self.realm,
+            "size": self.size,
+            "root": self.root,
+            "claims": [{**asdict(claim), "controls": list(claim.controls)} for claim in self.claims],
+            "limits": self.limits,
+        }
