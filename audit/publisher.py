@@ -164,7 +164,7 @@ class Publisher(threading.Thread):
         self._tree = self._notary = None
 
     def _publish(self, head: LogHead) -> int:
-        mark = HighWater.read(_mark_path(), head.realm)
+        mark = HighWater.read(mark_path(), head.realm)
         _check_not_behind(mark, head)
         if self._tree is None or self._tree.size != mark.size or self._tree.root() != mark.root:
             self._tree, self._notary = self._tree_at(mark), None
@@ -191,9 +191,9 @@ class Publisher(threading.Thread):
         if tiles.HashReader(read_tile, new_size).root() != grown.root:
             raise PublishRefused("the tiles on disk do not give the root of the tree: a file or the disk is damaged")
         self._at_step("mark")
-        if HighWater.read(_mark_path(), mark.origin) != mark:
+        if HighWater.read(mark_path(), mark.origin) != mark:
             raise PublishRefused("the high-water mark was moved by somebody else")
-        grown.write(_mark_path())
+        grown.write(mark_path())
         notary.save(rows.hash(new_size - 1).hex())
         _prune(mark.size, new_size)
         return grown
@@ -291,7 +291,8 @@ def read_tile(path: str) -> bytes:
     return (Path(settings.LOG_DIR) / path).read_bytes()
 
 
-def _mark_path() -> Path:
+def mark_path() -> Path:
+    """Where the high-water mark lies: beside the database, never inside it."""
     return Path(settings.DATA_DIR) / HIGH_WATER
 
 
