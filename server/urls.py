@@ -5,6 +5,7 @@ from __future__ import annotations
 from allauth.account import views as account
 from django.urls import URLPattern, URLResolver, include, path
 
+from approvals.endpoints import api as agent_api
 from server import health
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -15,6 +16,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("accounts/login/", account.login, name="account_login"),
     path("accounts/logout/", account.logout, name="account_logout"),
     path("accounts/password/change/", account.password_change, name="account_change_password"),
+    path("api/v1/", agent_api.api.urls),
+    path(".well-known/imprimatur", agent_api.well_known),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.prometheus, name="metrics"),

@@ -66,4 +66,5 @@ def command(binary: str, socket: Path, data: Path) -> list[str]:
         *("--maxmemory-policy", "noeviction"),
         *("--daemonize", "no"),
         *("--loglevel", "warning"),
+        *("--logfile", str(store / "redis.log")),
     ]
