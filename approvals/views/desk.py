@@ -1,0 +1,44 @@
+"""The desk: four lists beside one card. Nothing here decides; these pages only read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from approvals.access import access_request
+from approvals.views import lists
+from approvals.views.card import card_page
+from approvals.views.guards import for_people_with_a_role, is_fragment
+from governance.models import Person
+
+
+def _context(request: HttpRequest, person: Person) -> dict[str, Any]:
+    return {"lists": lists.lists(person, request.GET.get("list", lists.NEEDS))}
+
+
+@require_safe
+@for_people_with_a_role
+def desk(request: HttpRequest, person: Person) -> HttpResponse:
+    """The lists, with nothing opened."""
+    return render(request, "approvals/desk.html", _context(request, person))
+
+
+@require_safe
+@for_people_with_a_role
+def queue_fragment(request: HttpRequest, person: Person) -> HttpResponse:
+    """The list alone, for a page that heard that something changed."""
+    return render(request, "approvals/_queue.html", _context(request, person))
+
+
+@require_safe
+@for_people_with_a_role
+def request_page(request: HttpRequest, person: Person, request_id: str) -> HttpResponse:
+    """One request: the whole page, or the card alone for a page that is open already."""
+    page = card_page(person, access_request(person, request_id))
+    here = request.GET.get("list", "")
+    if is_fragment(request):
+        return render(request, "approvals/_card.html", {"page": page, "list": here})
+    return render(request, "approvals/desk.html", {**_context(request, person), "page": page, "list": here})

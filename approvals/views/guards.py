@@ -1,0 +1,54 @@
+"""Who gets past the door of a page of the desk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
+
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import resolve_url
+from django.utils.cache import patch_vary_headers
+
+from governance.actors import roles_of
+from governance.errors import Refused
+from governance.models import Person
+
+P = ParamSpec("P")
+Page = Callable[Concatenate[HttpRequest, Person, P], HttpResponse]
+
+
+def is_fragment(request: HttpRequest) -> bool:
+    """Whether a page that is already open asks for a part of itself."""
+    return request.headers.get("HX-Request") == "true" and "HX-History-Restore-Request" not in request.headers
+
+
+def for_people_with_a_role(page: Page[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """Let in active people who hold a role now; the others log in, or learn that they have none.
+
+    A fragment gets 401 instead of the login page, so that an open page can say that its session ended. Nothing that
+    passes here is kept by a cache.
+    """
+
+    @wraps(page)
+    def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        if not request.user.is_authenticated:
+            if is_fragment(request):
+                return HttpResponse("Please sign in again.", status=401, content_type="text/plain")
+            return redirect_to_login(request.get_full_path(), resolve_url("account_login"))
+        person = getattr(request.user, "person", None)
+        if person is None or not roles_of(person):
+            raise PermissionDenied
+        try:
+            response = page(request, person, *args, **kwargs)
+        except Refused as error:
+            if error.code == "not-found":
+                raise Http404(error.message) from error
+            raise
+        response["Cache-Control"] = "no-store"
+        patch_vary_headers(response, ["HX-Request"])
+        return response
+
+    return guarded

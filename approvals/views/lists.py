@@ -1,0 +1,115 @@
+"""The four lists of the desk, as rows that a template can show without asking the database again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from approvals import eligibility, queue
+from approvals.models import ActionRequest
+from approvals.views import words
+from audit.log import utc_now
+from governance.models import Person
+
+NEEDS, WAITING, DECIDED, LOOK = "needs-you", "waiting", "decided", "look-over"
+NAMES = {NEEDS: "Needs you", WAITING: "Waiting on others", DECIDED: "Decided", LOOK: "To look over"}
+EMPTY = {
+    NEEDS: ("Nothing needs you.", "New requests appear here by themselves. Until then: a good moment."),
+    WAITING: ("Nothing waits for anybody else.", "What only others may answer appears here, with the reason why."),
+    DECIDED: ("Nothing was decided yet.", "Every answer stays here, with who gave it."),
+    LOOK: ("Nothing to look over.", "What ran at medium risk without being asked about appears here afterwards."),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One request in a list."""
+
+    request: ActionRequest
+    spans: list[dict[str, Any]]
+    meta: tuple[str, ...]
+    state: str
+    open: bool
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One list to choose, with its number; decided requests are not counted."""
+
+    name: str
+    title: str
+    count: int | None
+    here: bool
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The list that is shown, and the numbers of all."""
+
+    here: str
+    tabs: list[Tab]
+    rows: list[Row]
+    empty: tuple[str, str]
+    needs_you: int
+
+    @property
+    def title(self) -> str:
+        """The name of the list that is shown."""
+        return NAMES[self.here]
+
+
+def lists(person: Person, here: str) -> Lists:
+    """The desk of one person, from a fixed number of queries. An unknown list is the first one."""
+    here = here if here in NAMES else NEEDS
+    now = utc_now()
+    pending = queue.pending(person, now)
+    look = queue.to_look_over(person)
+    mine = [item for item in pending if not item.reasons]
+    counts: dict[str, int | None] = {
+        NEEDS: len(mine),
+        WAITING: len(pending) - len(mine),
+        DECIDED: None,
+        LOOK: len(look),
+    }
+    if here == DECIDED:
+        rows = [_over(request, now) for request in queue.decided()]
+    elif here == LOOK:
+        rows = [_over(request, now) for request in look]
+    else:
+        rows = [_open(item) for item in pending if bool(item.reasons) == (here == WAITING)]
+    tabs = [Tab(name, title, counts[name], name == here) for name, title in NAMES.items()]
+    return Lists(here, tabs, rows, EMPTY[here], len(mine))
+
+
+def spans(request: ActionRequest, *, capital: bool = False) -> list[dict[str, Any]]:
+    """The sentence of a request, from its card; a request that never got one names its tool."""
+    found: list[dict[str, Any]] = request.card.get("sentence") or [{"text": f"run {request.tool}", "strong": False}]
+    if capital and not found[0]["strong"]:
+        text = found[0]["text"]
+        return [{**found[0], "text": text[:1].upper() + text[1:]}, *found[1:]]
+    return found
+
+
+def _open(item: queue.Item) -> Row:
+    request = item.request
+    meta = [request.agent.name]
+    if request.reversibility == "irreversible":
+        meta.append("no undo")
+    if request.state == "AWAITING_CONFIRMATION":
+        meta.append("second person: confirm")
+    if item.reasons:
+        meta.append(item.reasons[0].you.rstrip("."))
+    if not item.able:
+        meta.append("nobody can answer this")
+    return Row(request, spans(request, capital=True), tuple(meta), "", True)
+
+
+def _over(request: ActionRequest, now: datetime) -> Row:
+    votes = eligibility.live_votes(request)
+    meta = [request.agent.name]
+    if votes:
+        meta.append(words.both([vote.person.name for vote in votes]))
+    elif request.look_over == "open":
+        meta.append("allowed by policy")
+    return Row(request, spans(request, capital=True), tuple(meta), words.short(request, now), False)
