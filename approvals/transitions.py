@@ -22,7 +22,7 @@ from imprimatur.rules import states
 REDEEMABLE_FOR = timedelta(minutes=5)
 EXECUTE_WITHIN = timedelta(seconds=30)
 REPORT_GRACE = timedelta(minutes=10)
-"""After ``execute_by`` an agent has this long to report before the clock writes UNREPORTED; a late report still counts."""
+"""How long after ``execute_by`` the clock waits before it writes UNREPORTED. A late report still counts."""
 
 ALLOWING = frozenset({"APPROVED", "REDEEMED", "SUCCEEDED", "FAILED", "UNREPORTED"})
 WAITING_OR_OPEN = states.PENDING_STATES | {"APPROVED"}

@@ -1,1 +1,1 @@
-"""The agent API without a transport: a raw request in, a reply out. Django and the bare ASGI door both come through here."""
+"""The agent API without a transport: a raw request in, a reply out. Both doors come through here."""

@@ -182,7 +182,12 @@ def me(caller: Caller, raw: RawRequest) -> Step:
             "key": {"thumbprint": caller.key.thumbprint, "added_at": format_time(caller.key.added_at)},
             "delegations": [_delegation(row) for row in held],
             "tools": [
-                {"name": tool.name, "digest": tool.digest, "title": tool.document["title"], "schema": tool.document["schema"]}
+                {
+                    "name": tool.name,
+                    "digest": tool.digest,
+                    "title": tool.document["title"],
+                    "schema": tool.document["schema"],
+                }
                 for tool in registry.current()
             ],
             "pending": ActionRequest.objects.filter(agent=agent, state__in=states.PENDING_STATES).count(),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from email.utils import formatdate
 from typing import Any
 
 from django.db import DatabaseError
 
 from approvals.door.raw import Reply, json_reply
 from audit.errors import ClockBehind, LogError, LogFrozen, NotPublished
+from audit.log import utc_now
 from governance.errors import STATUS, Refused
+from imprimatur.formats.timestamps import format_time
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ HINTS: dict[str, str] = {
     "key-unknown": "Enrol this agent with an invitation from an admin.",
     "key-revoked": "This key is finished. Ask an admin for an invitation and enrol a new agent.",
     "signature": "Sign with the profile imprimatur-v1 and check the server's address the agent was given.",
-    "clock-skew": "Compare the agent's clock with the Date header of this answer, then sign again.",
+    "clock-skew": "Compare the agent's clock with the Date of this answer, then sign again.",
     "digest": "Sign the exact bytes that are sent, in one piece and unchanged on the way.",
     "replayed": "Sign again with a new nonce and the same Idempotency-Key.",
     "out-of-scope": "Ask the delegation's issuer for authority that covers this, or do something it covers.",
@@ -97,7 +98,8 @@ def problem(refused: Refused, extra: Mapping[str, Any] | None = None) -> Reply:
     if refused.status in _RETRY:
         headers["retry-after"] = _RETRY[refused.status]
     if refused.code == "clock-skew":
-        headers["date"] = formatdate(usegmt=True)
+        # The Date header is the server's to send (twice would be none); this says the same in the body.
+        extra = {**(extra or {}), "now": format_time(utc_now())}
     if refused.status == 401:
         headers["www-authenticate"] = 'Signature realm="imprimatur"'
     return json_reply(

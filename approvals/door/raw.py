@@ -28,7 +28,7 @@ class RawRequest:
     oversized: bool = False
 
     def target_uris(self) -> list[str]:
-        """What the agent may have signed as ``@target-uri``: this path under each configured origin, never under Host."""
+        """What the agent may have signed as ``@target-uri``: this path at each configured origin, never at Host."""
         tail = f"{self.path}?{self.query}" if self.query else self.path
         return [origin.rstrip("/") + tail for origin in settings.ORIGINS]
 

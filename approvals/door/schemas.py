@@ -13,7 +13,7 @@ Attempt = Annotated[
 ]
 Key32 = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$", description="32 bytes, base64url without padding")]
 Commitment = Annotated[str, Field(pattern=r"^c:[A-Za-z0-9_-]{43}$")]
-Amount = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,6})?$", description='A decimal string: "150.00"')]
+Amount = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,6})?$", description="A decimal: 150.00")]
 Label = Annotated[str, Field(min_length=1, max_length=128)]
 Words = Annotated[str, Field(min_length=1, max_length=10_000)]
 Risk = Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]

@@ -1,4 +1,4 @@
-"""Carry a step out: parse strictly, run the operation, commit, wait, answer. The blocking way; the ASGI door has its own."""
+"""Carry a step out: parse strictly, run the operation, commit, wait, answer. The way that blocks its thread."""
 
 from __future__ import annotations
 

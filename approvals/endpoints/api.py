@@ -125,7 +125,11 @@ def submit(request: HttpRequest, payload: schemas.Submit) -> HttpResponse:
 
 
 @api.get(
-    "/actions/{identifier}", auth=signed, response=DECISION, operation_id="getAction", summary="Read, or wait for, an answer"
+    "/actions/{identifier}",
+    auth=signed,
+    response=DECISION,
+    operation_id="getAction",
+    summary="Read, or wait for, an answer",
 )
 def get_action(
     request: HttpRequest, identifier: str = Identifier, wait: int = Query(0, ge=0, le=25)
@@ -258,7 +262,8 @@ def get_receipt(request: HttpRequest, identifier: str = Identifier) -> HttpRespo
 
 
 _TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "OK"}
-_OCTETS = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}, "description": "OK"}
+_BINARY = {"type": "string", "format": "binary"}
+_OCTETS = {"content": {"application/octet-stream": {"schema": _BINARY}}, "description": "OK"}
 
 
 @api.get(

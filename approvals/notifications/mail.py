@@ -1,4 +1,4 @@
-"""Mail to those who can answer, and to nobody else: what tool, what risk, how long, and the link. Nothing to decide with."""
+"""Mail to those who can answer, and to nobody else: the tool, the risk, the time left and the link."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import json
@@ -65,10 +66,9 @@ def signing_key(folder: Path) -> KeyPair:
     path = folder / KEY_FILE
     if not path.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
+        # When another process was first, its key is the key.
+        with contextlib.suppress(FileExistsError):
             KeyPair.generate().save(path)
-        except FileExistsError:
-            pass  # another process was first; its key is the key
     return KeyPair.load(path)
 
 
@@ -112,8 +112,10 @@ def headers_of(message: str, at: datetime, body: bytes) -> dict[str, str]:
     }
 
 
-def post(request: ActionRequest, payload: dict[str, Any], now: datetime, transport: httpx2.BaseTransport | None = None) -> None:
-    """Send it once. Raises NotDelivered for anything but a 2xx; a redirect is not followed, since it could lead inside."""
+def post(
+    request: ActionRequest, payload: dict[str, Any], now: datetime, transport: httpx2.BaseTransport | None = None
+) -> None:
+    """Send it once. Raises NotDelivered for anything but a 2xx; a redirect is not followed: it could lead inside."""
     body = body_of(request, payload)
     try:
         with httpx2.Client(timeout=TIMEOUT, follow_redirects=False, transport=transport) as client:
