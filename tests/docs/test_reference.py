@@ -11,11 +11,19 @@ import pytest
 from approvals.door import operations, problems
 from governance.errors import STATUS
 from imprimatur.formats.entries import KINDS
+from imprimatur.verify.rulebook import RULES
 from tests.architecture.sources import OWN, ROOT, calls, modules, tree
 from tests.docs.pages import DOCS, code_of, rows, sections
 
 READERS = {"text", "flag", "number", "words"}
 PASSED_ON = {"IMPRIMATUR_"}  # the prefix itself
+TAG = re.compile(r"^imprimatur[/-][a-z-]+[/-]v[0-9]+(?=\x00|$)")
+# Never leave the machine that computes them: what they hash is compared with itself only.
+PRIVATE_TAGS = {
+    "imprimatur/call/v1",
+    "imprimatur/history-snapshot/v1",
+    "imprimatur/idempotency/v1",
+}
 
 
 # --- settings ----------------------------------------------------------------------------------------------------
@@ -172,3 +180,27 @@ def test_documented_statuses_are_the_real_ones() -> None:
     documented = {code: row[1] for code, row in documented_codes().items() if code in STATUS}
 
     assert documented == {code: str(status) for code, status in STATUS.items()}
+
+
+# --- the specification -------------------------------------------------------------------------------------------
+
+
+def test_the_specification_lists_the_rules_of_a_history_word_for_word() -> None:
+    page = (DOCS / "spec" / "log.md").read_text(encoding="utf-8")
+    documented = [(row[0], code_of(row[1]), row[2]) for row in rows(sections(page, 2)["9. Rules of a history"])]
+
+    assert documented == [(str(rule.number), rule.name, rule.words) for rule in RULES]
+
+
+def test_invariant_12_the_specification_names_every_tag_that_keeps_purposes_apart() -> None:
+    page = (DOCS / "spec" / "log.md").read_text(encoding="utf-8")
+    tags = {
+        tag
+        for module in modules(*OWN)
+        for node in ast.walk(tree(ROOT / module))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
+        for tag in TAG.findall(node.value if isinstance(node.value, str) else node.value.decode("latin-1"))
+    }
+    assert "imprimatur/action/v1" in tags
+
+    assert {tag for tag in tags - PRIVATE_TAGS if f"`{tag}`" not in page and f'"{tag}"' not in page} == set()
