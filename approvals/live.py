@@ -126,7 +126,7 @@ class Hub:
         while not self._stopping.is_set():
             client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5)
             try:
-                with client.pubsub(ignore_subscribe_messages=True) as listener:
+                with client.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]  # redis-py
                     listener.subscribe(CHANNEL)
                     while not self._stopping.is_set():
                         message = listener.get_message(timeout=1.0)

@@ -38,7 +38,7 @@ def command(
     person: Person | None = None,
     nonce: use_nonce.Nonce | None = None,
 ) -> Command:
-    """Put a command together, committing to the words outside the lock. Raises Refused ``invalid`` for no or long text."""
+    """Put a command together, committing to the words outside the lock. Raises Refused ``invalid``."""
     text = text.strip()
     if not text or len(text) > openings.LONGEST_TEXT:
         raise Refused("invalid", f"A comment has 1 to {openings.LONGEST_TEXT} characters.")

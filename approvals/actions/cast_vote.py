@@ -1,4 +1,4 @@
-"""A person answers: approve, confirm or deny. One function for every surface; a decision is what the votes add up to."""
+"""A person answers: approve, confirm or deny. The decision is what the votes add up to."""
 
 from __future__ import annotations
 

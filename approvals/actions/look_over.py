@@ -28,7 +28,7 @@ class Command:
 
 
 def look_over(person: Person, request: str, verdict: str, *, reason: str = "") -> ActionRequest:
-    """What a page calls: state it in a session, commit. Raises Refused: not-found, not-allowed, wrong-state, invalid."""
+    """What a page calls: state it in a session, commit. Raises Refused as :func:`apply` does."""
     if verdict not in STATED:
         raise Refused("invalid", "Acknowledge it or flag it.")
     row = transitions.load(request)
@@ -38,7 +38,7 @@ def look_over(person: Person, request: str, verdict: str, *, reason: str = "") -
 
 
 def apply(writer: Writer, command: Command) -> ActionRequest:
-    """Close an item of *To look over*. Raises Refused: not-found, not-allowed, wrong-state, invalid (flag, no reason)."""
+    """Close an item of *To look over*. Raises Refused: not-found, not-allowed, wrong-state, invalid."""
     request = transitions.load(command.request)
     person = eligibility.person_of(command.person)
     if person is None or not person.user.is_active:

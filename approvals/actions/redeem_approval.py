@@ -102,7 +102,7 @@ def _again(writer: Writer, request: ActionRequest, command: Command) -> Result:
     if request.state != "REDEEMED":
         raise Refused("wrong-state", f"This execution is over: the request is {request.state}. Do not start it again.")
     if request.execute_by is None or writer.now > request.execute_by:
-        raise Refused("already-redeemed", "The time to start this execution is over. Do not start; report or ask again.")
+        raise Refused("already-redeemed", "The time to start this execution is over. Do not start; ask again.")
     return Result(request)
 
 

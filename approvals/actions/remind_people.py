@@ -1,4 +1,4 @@
-"""Half of the time to answer is over: remind. Three quarters: escalate. Neither changes who may answer, or the answer."""
+"""Half of the time to answer is over: remind. Three quarters: escalate. Neither changes who may answer."""
 
 from __future__ import annotations
 

@@ -106,6 +106,7 @@ def receipt(request: ActionRequest) -> dict[str, Any] | None:
 
 
 def _decision(request: ActionRequest, redeemed: Appended | None) -> dict[str, Any]:
+    assert request.decided_index is not None
     entry = Entry.objects.get(pk=request.decided_index)
     body = canonical.loads(dsse.open_envelope(bytes(entry.envelope)).payload)["body"]
     indexes = list(body.get("votes", ()))

@@ -116,7 +116,9 @@ def _unreadable(request: HttpRequest, error: HttpError) -> HttpResponse:
     return respond(problems.problem(Refused("malformed", "The body is not the JSON this API takes.")))
 
 
-Identifier = Path(..., max_length=100)
+Identifier: Any = Path(..., max_length=100)
+
+Seconds: Any = Query(0, ge=0, le=25, description="hold the answer so long while people still have to give one")
 
 
 @api.post("/actions", auth=signed, response=DECISION, operation_id="submit", summary="Ask to run a tool")
@@ -132,7 +134,7 @@ def submit(request: HttpRequest, payload: schemas.Submit) -> HttpResponse:
     summary="Read, or wait for, an answer",
 )
 def get_action(
-    request: HttpRequest, identifier: str = Identifier, wait: int = Query(0, ge=0, le=25)
+    request: HttpRequest, identifier: str = Identifier, wait: int = Seconds
 ) -> HttpResponse:
     return respond(serve.perform(lambda: operations.get_action(_caller(request), raw_of(request), identifier)))
 
@@ -296,7 +298,7 @@ def get_checkpoint(request: HttpRequest) -> HttpResponse:
     summary="A hash tile of the log",
     openapi_extra={"responses": {200: _OCTETS}},
 )
-def get_tile(request: HttpRequest, path: str = Path(..., max_length=100)) -> HttpResponse:
+def get_tile(request: HttpRequest, path: str = Identifier) -> HttpResponse:
     return respond(serve.perform(lambda: operations.get_tile(raw_of(request), path)))
 
 
