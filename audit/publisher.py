@@ -31,6 +31,7 @@ from imprimatur.formats.checkpoint import Checkpoint as TreeHead
 logger = logging.getLogger(__name__)
 
 PAUSE = 1.0  # seconds between rounds when nobody kicks
+LEAST_PAUSE = 0.25  # seconds after a round, so that a busy log is not published after every single commit
 MOST_IN_A_ROUND = 4 * tiles.WIDTH
 # Beyond this many unpublished entries new work is refused: what is decided must soon be provable.
 MOST_UNPUBLISHED = 4_096
@@ -105,14 +106,14 @@ class Publisher(threading.Thread):
 
     def __init__(self, at_step: Callable[[str], object] = lambda step: None) -> None:
         super().__init__(name="publisher", daemon=True)
-        self._stop_now = False
+        self._ending = threading.Event()
         self._at_step = at_step
         self._notary: Notary | None = None
         self._tree: merkle.CompactRange | None = None
 
     def run(self) -> None:
         try:
-            while not self._stop_now:
+            while not self._ending.wait(LEAST_PAUSE):
                 _kicked.wait(PAUSE)
                 _kicked.clear()
                 close_old_connections()
@@ -123,7 +124,7 @@ class Publisher(threading.Thread):
 
     def stop(self) -> None:
         """Publish what is committed, then end."""
-        self._stop_now = True
+        self._ending.set()
         kick()
         if self.is_alive():
             self.join(10)

@@ -4,10 +4,10 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from audit import guards
+from audit import genesis, guards, signer
 from audit.errors import LogUnguarded
 from audit.models import Checkpoint, Entry, LogHead
-from tests.append_only import lifted
+from tests.append_only import let_tests_flush, lifted
 from tests.audit.acts import append
 
 COLUMNS = '"index", leaf, envelope, time, kind, subject, actor_type, actor_id, agent, verdict, risk'
@@ -112,5 +112,20 @@ def test_the_start_up_check_names_a_guard_that_is_missing(begun) -> None:
 def test_the_guards_can_be_lifted_in_a_test_and_stand_again_afterwards(entries) -> None:
     with lifted():
         Entry.objects.filter(index=2).delete()
+    assert guards.problems() == []
+    assert refused('DELETE FROM audit_entry WHERE "index" = 1')
+
+
+@pytest.fixture
+def flushed(transactional_db) -> None:
+    let_tests_flush()
+
+
+@pytest.mark.parametrize("time", ["first", "second"])
+def test_a_test_with_real_transactions_can_be_flushed(flushed, folders, settings, time) -> None:
+    assert not Entry.objects.exists()
+    signer.make_keys(settings.KEYS_DIR)
+    genesis.begin(realm="test.imprimatur", roster=[], policy_digest="sha256:" + "0" * 64, software="x")
+    append(2)
     assert guards.problems() == []
     assert refused('DELETE FROM audit_entry WHERE "index" = 1')

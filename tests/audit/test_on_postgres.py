@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,7 @@ AGAIN = ("test_append_only.py", "test_log.py", "test_publisher.py", "test_boxes.
 def test_invariant_6_the_log_keeps_its_promises_on_postgresql() -> None:
     tests = [str(Path("tests", "audit", name)) for name in AGAIN]
     command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", *tests]
-    # The server may run as another user, who cannot enter pytest's own folders.
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        postgres_server(Path(folder) / "server") as server,
-        fresh_database(server) as url,
-    ):
+    with postgres_server() as server, fresh_database(server) as url:
         environment = {**os.environ, "IMPRIMATUR_DATABASE_URL": url}
         environment.pop("PYTEST_ADDOPTS", None)
         done = subprocess.run(
