@@ -14,17 +14,28 @@ CELL = re.compile(r"(?<!\\)\|")
 EXAMPLE = re.compile(r"^<!-- run -->\n+```(?P<language>[a-z]+)\n(?P<code>.*?)^```$", re.M | re.S)
 
 
+NOT_OURS = {"data", "node_modules", "__pycache__", "build"}
+
+
 @cache
 def repository_files() -> tuple[Path, ...]:
-    """Every file of the repository: known to git, or new and not ignored."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
+    """Every file of the repository: known to git, or new and not ignored. Without git, whatever is not hidden."""
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return tuple(sorted(path for path in ROOT.rglob("*") if path.is_file() and _ours(path.relative_to(ROOT))))
     names = [name for name in listed.stdout.decode().split("\0") if name]
     return tuple(path for name in sorted(set(names)) if (path := ROOT / name).is_file())
+
+
+def _ours(path: Path) -> bool:
+    hidden = any(part.startswith(".") and part not in {".ci", ".pre-commit-config.yaml"} for part in path.parts)
+    return not hidden and not NOT_OURS & set(path.parts) and not any(part.endswith(".egg-info") for part in path.parts)
 
 
 def rows(text: str) -> list[list[str]]:
@@ -33,7 +44,8 @@ def rows(text: str) -> list[list[str]]:
     lines = text.splitlines()
     for place, line in enumerate(lines):
         following = lines[place + 1] if place + 1 < len(lines) else ""
-        if not line.startswith("|") or set(line) <= set("|-: ") or set(following) <= set("|-: ") and following:
+        ruler, header = set(line) <= set("|-: "), bool(following) and set(following) <= set("|-: ")
+        if not line.startswith("|") or ruler or header:
             continue
         found.append([cell.strip() for cell in CELL.split(line)[1:-1]])
     return found

@@ -16,7 +16,9 @@ CODE = re.compile(r"`[^`\n]*`")
 
 # Written in pieces, so that this file does not find itself.
 MACHINE = re.compile(
-    r"(?<![\w.~-])/(?:" + "|".join(["work" + "/", "tmp/" + "plan", "root" + "/", "home/" + r"[a-z]", "Users" + "/"]) + ")"
+    r"(?<![\w.~-])/(?:"
+    + "|".join(["work" + "/", "tmp/" + "plan", "root" + "/", "home/" + r"[a-z]", "Users" + "/"])
+    + ")"
 )
 REGISTRY = re.compile(
     "|".join(
@@ -61,9 +63,8 @@ def broken_links(page: Path) -> list[str]:
             continue
         path, _, anchor = target.partition("#")
         goal = (page.parent / path).resolve() if path else page
-        if not goal.exists():
-            broken.append(target)
-        elif anchor and goal.suffix == ".md" and anchor not in anchors(goal.read_text(encoding="utf-8")):
+        checked = bool(anchor) and goal.suffix == ".md" and goal.exists()
+        if not goal.exists() or (checked and anchor not in anchors(goal.read_text(encoding="utf-8"))):
             broken.append(target)
     return broken
 

@@ -7,11 +7,14 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from django.core.management import get_commands
 
 from approvals.door import operations, problems
 from governance.errors import STATUS
+from imprimatur import cli, errors
 from imprimatur.formats.entries import KINDS
 from imprimatur.verify.rulebook import RULES
+from server import health, metrics
 from tests.architecture.sources import OWN, ROOT, calls, modules, tree
 from tests.docs.pages import DOCS, code_of, rows, sections
 
@@ -39,9 +42,10 @@ def declared_settings() -> dict[str, ast.Call]:
     found: dict[str, ast.Call] = {}
     for module in modules("server"):
         for call in calls(module):
-            named = isinstance(call.func, ast.Attribute) and call.func.attr in READERS and bool(call.args)
-            if named and isinstance(call.args[0], ast.Constant) and str(call.args[0].value).isupper():
-                found[f"IMPRIMATUR_{call.args[0].value}"] = call
+            first = call.args[0] if call.args else None
+            name = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""
+            if isinstance(call.func, ast.Attribute) and call.func.attr in READERS and name.isupper():
+                found[f"IMPRIMATUR_{name}"] = call
     return found
 
 
@@ -88,7 +92,8 @@ def documented_kinds() -> dict[str, dict[str, bool]]:
     page = (DOCS / "entries.md").read_text(encoding="utf-8")
     kinds = {code_of(title): body for title, body in sections(page, 3).items() if code_of(title)}
     return {
-        kind: {code_of(row[0]): row[1] == "yes" for row in rows(body) if code_of(row[0])} for kind, body in kinds.items()
+        kind: {code_of(row[0]): row[1] == "yes" for row in rows(body) if code_of(row[0])}
+        for kind, body in kinds.items()
     }
 
 
@@ -204,3 +209,49 @@ def test_invariant_12_the_specification_names_every_tag_that_keeps_purposes_apar
     assert "imprimatur/action/v1" in tags
 
     assert {tag for tag in tags - PRIVATE_TAGS if f"`{tag}`" not in page and f'"{tag}"' not in page} == set()
+
+
+# --- other lists -------------------------------------------------------------------------------------------------
+
+
+def test_every_way_a_receipt_is_refused_is_documented() -> None:
+    page = (DOCS / "receipts.md").read_text(encoding="utf-8")
+    documented = {code_of(row[2]) for row in rows(sections(page, 2)["What the client checks"])}
+    raised = {
+        str(call.args[0].value)
+        for call in calls("client/imprimatur/formats/receipts.py")
+        if isinstance(call.func, ast.Name) and call.func.id == "ReceiptError" and isinstance(call.args[0], ast.Constant)
+    }
+    computed = {"tool", "delegation", "agent", "parameters", "context", "cost", "realm"}  # names of compared fields
+    wanted = {f"receipt-{code}" for code in (raised | computed) - {"expired"}}
+
+    assert wanted | {"approval-expired", "arguments-changed"} == documented
+
+
+def test_every_metric_is_documented_and_nothing_else_is() -> None:
+    page = (DOCS / "operations.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `(imprimatur_\w+)", page, re.M))
+
+    assert documented == {metric.name for metric in metrics.REGISTRY.collect()}
+    assert f"more than {health.MOST_UNPUBLISHED} entries unpublished" in page
+
+
+def test_every_command_in_the_documentation_exists() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in [*DOCS.rglob("*.md"), ROOT / "README.md"])
+    managed = set(re.findall(r"manage\.py (\w+)", text))
+    asked = set(re.findall(r"(?:^\s*|`|\$ )imprimatur ([a-z]+)", text, re.M))
+    program = cli.parser()
+    known = {name for action in program._actions if isinstance(action.choices, dict) for name in action.choices}
+    assert managed and asked
+
+    assert managed <= set(get_commands())
+    assert asked <= known
+
+
+def test_every_exception_in_the_guide_for_authors_exists() -> None:
+    page = (DOCS / "agent-author.md").read_text(encoding="utf-8")
+    table = rows(sections(page, 2)["What can go wrong"])
+    named = {name for row in table for name in re.findall(r"`(\w+)`", row[0])}
+
+    assert named <= {name for name in vars(errors) if name[0].isupper()}
+    assert all(issubclass(getattr(errors, name), errors.ActionBlocked) for name in named)
