@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, URLResolver, path
+from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI, Path, Query
 from ninja.errors import HttpError, ValidationError
 from ninja.openapi.schema import OpenAPISchema
@@ -48,13 +52,41 @@ class Api(NinjaAPI):
 
     def get_openapi_schema(self, **arguments: Any) -> OpenAPISchema:
         document = super().get_openapi_schema(**arguments)
-        for path in document["paths"].values():
-            for operation in path.values():
+        for operations_there in document["paths"].values():
+            for operation in operations_there.values():
                 for status, response in operation["responses"].items():
                     content = response.get("content", {})
                     if int(status) >= 400 and "application/json" in content:
                         content[problems.PROBLEM] = content.pop("application/json")
         return document
+
+    def _get_urls(self) -> list[URLResolver | URLPattern]:
+        """Ninja's addresses, with problems for whoever uses a wrong method or address."""
+        found: list[URLResolver | URLPattern] = super()._get_urls()
+        for pattern in found:
+            if isinstance(pattern, URLPattern):
+                pattern.callback = _with_problems(pattern.callback)
+        return [*found, path("<path:rest>", _nowhere)]
+
+
+def _with_problems(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    @csrf_exempt
+    @wraps(view)
+    def answered(request: HttpRequest, *arguments: Any, **parameters: Any) -> HttpResponse:
+        response = view(request, *arguments, **parameters)
+        if response.status_code != 405:
+            return response
+        refused = Refused("method-not-allowed", "This address does not take this method.", 405)
+        told = respond(problems.problem(refused))
+        told["Allow"] = response.get("Allow", "")
+        return told
+
+    return answered
+
+
+@csrf_exempt
+def _nowhere(request: HttpRequest, rest: str) -> HttpResponse:
+    return respond(problems.problem(Refused("not-found", "The API has no such address.")))
 
 
 api = Api(
@@ -116,9 +148,10 @@ def _unreadable(request: HttpRequest, error: HttpError) -> HttpResponse:
     return respond(problems.problem(Refused("malformed", "The body is not the JSON this API takes.")))
 
 
-Identifier: Any = Path(..., max_length=100)
+# Ninja types its markers as generics without a use for their arguments here.
+Identifier: Any = Path(..., max_length=100)  # type: ignore[type-arg]
 
-Seconds: Any = Query(0, ge=0, le=25, description="hold the answer so long while people still have to give one")
+Seconds: Any = Query(0, ge=0, le=25, description="hold the answer so long")  # type: ignore[type-arg]
 
 
 @api.post("/actions", auth=signed, response=DECISION, operation_id="submit", summary="Ask to run a tool")
@@ -292,14 +325,14 @@ def get_checkpoint(request: HttpRequest) -> HttpResponse:
 
 
 @api.get(
-    "/log/tile/{path:path}",
+    "/log/tile/{path:tile}",
     response=READ,
     operation_id="getTile",
     summary="A hash tile of the log",
     openapi_extra={"responses": {200: _OCTETS}},
 )
-def get_tile(request: HttpRequest, path: str = Identifier) -> HttpResponse:
-    return respond(serve.perform(lambda: operations.get_tile(raw_of(request), path)))
+def get_tile(request: HttpRequest, tile: str = Identifier) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.get_tile(raw_of(request), tile)))
 
 
 def well_known(request: HttpRequest) -> HttpResponse:

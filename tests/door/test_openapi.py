@@ -7,8 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from approvals.door import problems
 from approvals.endpoints.api import api
+from tests.door.agent import Send
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "openapi.json"
 
@@ -43,3 +46,15 @@ def test_the_document_is_served() -> None:
 
     answer = through_django("GET", "/api/v1/openapi.json", {}, b"")
     assert answer.json["paths"] == published()["paths"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/api/v1/nowhere", 404), ("POST", "/api/v1/me", 405), ("PUT", "/api/v1/actions", 405)],
+)
+def test_a_wrong_address_or_method_is_a_problem_too(door: Send, method: str, path: str, status: int) -> None:
+    answer = door(method, path, {}, b"")
+    assert answer.status == status
+    assert answer.headers["content-type"] == problems.PROBLEM
+    assert answer.json["hint"]
