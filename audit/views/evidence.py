@@ -13,7 +13,8 @@ from django.shortcuts import redirect, render
 from redis.exceptions import RedisError
 from rq import Worker
 
-from audit import log, selectors, trust as anchors
+from audit import log, selectors
+from audit import trust as anchors
 from audit.actions import ask_bundle
 from audit.evidence import jobs, reading
 from audit.models import Bundle

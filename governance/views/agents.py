@@ -1,28 +1,183 @@
+"""Agents: who they are, what they hold, which keys they sign with, and how to stop one."""
+
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest, HttpResponse
+from functools import lru_cache
+
+from django.conf import settings
+from django.contrib import messages
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+
+from audit import kinds, log, selectors, trust
+from audit.views import guard
+from governance import pauses
+from governance.access import access_agent
+from governance.actions import invite_agent, resume_agent, suspend_agent
+from governance.actions import revoke_key as revoking
+from governance.actors import roles_of
+from governance.errors import Refused
+from governance.forms import InviteForm, ReasonForm, SinceForm
+from governance.models import ADMIN, AUDITOR, REVIEWER, Agent, AgentKey, Invitation, Pause, Person
+from governance.views import commands, listing
+from governance.views.edge import act, page, person_at, sheet
+
+RECENT = 15
 
 
-def index(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, REVIEWER, AUDITOR)
+def index(request: HttpRequest) -> HttpResponse:
+    """Every agent, with what it holds now."""
+    now = log.utc_now()
+    in_force = Q(delegations__revoked_at=None, delegations__not_before__lte=now, delegations__not_after__gt=now)
+    agents = Agent.objects.select_related("owner").annotate(in_force=Count("delegations", filter=in_force))
+    standing = {(pause.scope, pause.target) for pause in pauses.all_standing()}
+    return render(
+        request,
+        "governance/agents.html",
+        {
+            "agents": [(agent, (Pause.AGENT, agent.id) in standing) for agent in agents.order_by("name")],
+            "invitations": Invitation.objects.select_related("owner").filter(used_at=None, expires_at__gt=now),
+            "everything_paused": (Pause.EVERYTHING, "") in standing,
+        },
+    )
 
 
-def invite(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, methods=("GET", "POST"))
+def invite(request: HttpRequest) -> HttpResponse:
+    """Invite an agent. The token is shown on the answer to this one request and kept nowhere."""
+    me = person_at(request)
+    form = InviteForm(request.POST or None, initial={"owner": me.id})
+    if request.method == "POST" and form.is_valid():
+        owner = Person.objects.get(pk=form.cleaned_data["owner"])
+        command, token = invite_agent.new(form.cleaned_data["name"], owner, me, form.cleaned_data["enforcement"])
+        done = act(form, invite_agent.apply, command)
+        if done is not None:
+            return render(
+                request,
+                "governance/invited.html",
+                {
+                    "invitation": done.invitation,
+                    "token": token,
+                    "command": commands.enroll(settings.ORIGINS[0], token, trust.pin()),
+                },
+            )
+    return render(request, "governance/invite.html", {"form": form}, status=422 if form.errors else 200)
 
 
-def one(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, REVIEWER, AUDITOR)
+def one(request: HttpRequest, agent_id: str) -> HttpResponse:
+    """One agent: keys, delegations, what it asked lately."""
+    me = person_at(request)
+    agent = access_agent(me, agent_id)
+    rows = selectors.entries(selectors.EntryFilter(agent=agent.id))[:RECENT]
+    named = lru_cache(maxsize=None)(kinds.name)
+    return render(
+        request,
+        "governance/agent.html",
+        {
+            "agent": agent,
+            "keys": agent.keys.order_by("-added_at"),
+            "delegations": [listing.row(each) for each in listing.held_by(agent)],
+            "entries": [(row, kinds.sentence(selectors.payload_of(row), named)) for row in rows],
+            "pause": pauses.standing(agent.id, ""),
+            "may_stop": _may_stop(me, agent),
+        },
+    )
 
 
-def suspend(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, REVIEWER, AUDITOR, methods=("GET", "POST"))
+def suspend(request: HttpRequest, agent_id: str) -> HttpResponse:
+    """Suspend it: for admins and for its owner."""
+    me, agent = _stopper(request, agent_id)
+    form = ReasonForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        command = suspend_agent.Command(agent, form.cleaned_data["reason"], me)
+        if act(form, suspend_agent.apply, command) is not None:
+            messages.success(request, f"{agent.name} is suspended.")
+            return redirect("agent", agent.id)
+    lead = (
+        f"From now on nothing that {agent.name} holds or passed on can be used. What it has pending or approved ends. "
+        "Only an admin can resume it."
+    )
+    return sheet(
+        request,
+        form,
+        title=f"Suspend {agent.name}",
+        lead=lead,
+        button="Suspend",
+        danger=True,
+        back=reverse("agent", args=[agent.id]),
+        facts=[("In force now", f"{len(listing.in_force(agent))} delegations")],
+    )
 
 
-def resume(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, methods=("GET", "POST"))
+def resume(request: HttpRequest, agent_id: str) -> HttpResponse:
+    """Resume a suspended agent."""
+    me = person_at(request)
+    agent = access_agent(me, agent_id)
+    form = ReasonForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        command = resume_agent.Command(agent, form.cleaned_data["reason"], me)
+        if act(form, resume_agent.apply, command) is not None:
+            messages.success(request, f"{agent.name} may ask again.")
+            return redirect("agent", agent.id)
+    lead = "Its delegations count again, as far as they have not ended. What ended when it was suspended stays ended."
+    return sheet(
+        request,
+        form,
+        title=f"Resume {agent.name}",
+        lead=lead,
+        button="Resume",
+        back=reverse("agent", args=[agent.id]),
+        facts=[("It holds", f"{len(listing.in_force(agent))} delegations")],
+    )
 
 
-def revoke_key(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, REVIEWER, AUDITOR, methods=("GET", "POST"))
+def revoke_key(request: HttpRequest, agent_id: str, thumbprint: str) -> HttpResponse:
+    """Revoke a key, from now or from when it may have been lost."""
+    me, agent = _stopper(request, agent_id)
+    key = AgentKey.objects.filter(agent=agent, pk=thumbprint).first()
+    if key is None:
+        raise Refused("not-found", "There is no such key.")
+    form = SinceForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        found = form.cleaned_data
+        if act(form, revoking.apply, revoking.Command(key.thumbprint, found["reason"], found["since"], me)) is not None:
+            messages.success(
+                request,
+                f"The key is revoked. What it signed from then on is dead; {agent.name} cannot ask with it again.",
+            )
+            return redirect("agent", agent.id)
+    lead = (
+        "Requests signed with it are turned away, what it has pending or approved ends, and so does each delegation it "
+        "passed on from that time. A key that it named as its successor from that time falls with it. A lost key is a "
+        "new agent: invite it again."
+    )
+    facts = [("Key", key.thumbprint), ("Added", f"{key.added_at:%d %b %Y, %H:%M} UTC")]
+    return sheet(
+        request,
+        form,
+        title=f"Revoke a key of {agent.name}",
+        lead=lead,
+        button="Revoke the key",
+        danger=True,
+        back=reverse("agent", args=[agent.id]),
+        facts=facts,
+    )
 
+
+def _stopper(request: HttpRequest, agent_id: str) -> tuple[Person, Agent]:
+    me = person_at(request)
+    agent = access_agent(me, agent_id)
+    if not _may_stop(me, agent):
+        raise Refused("not-allowed", f"Only an admin or {agent.owner.name}, who owns {agent.name}, may do this.")
+    return me, agent
+
+
+def _may_stop(me: Person, agent: Agent) -> bool:
+    return me.pk == agent.owner_id or guard.ADMIN in roles_of(me)

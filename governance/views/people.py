@@ -1,36 +1,210 @@
+"""People: who may log in, what they may do here, and with which keys they sign delegations."""
+
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+
+from audit import log
+from governance.access import access_person
+from governance.actions import add_person, add_person_key, change_person, revoke_person_key
+from governance.actors import roles_of
+from governance.errors import Refused
+from governance.forms import KeyForm, PersonForm, ReasonForm, RolesForm, SinceForm
+from governance.models import ADMIN, AUDITOR, Agent, Delegation, Person, PersonKey
+from governance.views import listing
+from governance.views.edge import act, page, person_at, sheet
+from imprimatur.formats import sshsig
 
 
-def index(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, AUDITOR)
+def index(request: HttpRequest) -> HttpResponse:
+    """Everybody with a login."""
+    people = Person.objects.select_related("user").prefetch_related("user__groups", "keys").order_by("name")
+    rows = [
+        {
+            "person": person,
+            "roles": ", ".join(sorted(group.name for group in person.user.groups.all())),
+            "keys": sum(key.revoked_at is None for key in person.keys.all()),
+        }
+        for person in people
+    ]
+    return render(request, "governance/people.html", {"rows": rows})
 
 
-def add(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, methods=("GET", "POST"))
+def add(request: HttpRequest) -> HttpResponse:
+    """Add somebody. The one-time password is shown on the answer to this one request and kept nowhere."""
+    me = person_at(request)
+    form = PersonForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        found = form.cleaned_data
+        command, password = add_person.new(
+            found["username"], found["roles"], name=found["name"], email=found["email"], by=me
+        )
+        done = act(form, add_person.apply, command)
+        if done is not None:
+            context = {"added": done.person, "login": found["username"], "password": password}
+            return render(request, "governance/person_added.html", context)
+    return render(request, "governance/person_add.html", {"form": form}, status=422 if form.errors else 200)
 
 
-def one(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, AUDITOR)
+def one(request: HttpRequest, person_id: str) -> HttpResponse:
+    """One person: roles, keys, agents they own, what they signed."""
+    me = person_at(request)
+    return _show(request, me, access_person(me, person_id))
 
 
-def change(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, methods=("POST",))
+def change(request: HttpRequest, person_id: str) -> HttpResponse:
+    """Change name or roles."""
+    me = person_at(request)
+    person = access_person(me, person_id)
+    form = RolesForm(request.POST)
+    if form.is_valid():
+        found = form.cleaned_data
+        command = change_person.Command(person, roles=found["roles"], name=found["name"], by=me)
+        if act(form, change_person.apply, command) is not None:
+            messages.success(request, "Changed.")
+            return redirect("person", person.id)
+    return _show(request, me, person, roles=form)
 
 
-def switch_off(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, methods=("GET", "POST"))
+def switch_off(request: HttpRequest, person_id: str) -> HttpResponse:
+    """Switch somebody off, after saying what falls."""
+    me = person_at(request)
+    person = access_person(me, person_id)
+    form = ReasonForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        command = change_person.Command(person, active=False, reason=form.cleaned_data["reason"], by=me)
+        if act(form, change_person.apply, command) is not None:
+            messages.success(request, f"{person.name} can no longer log in.")
+            return redirect("person", person.id)
+    issued = listing.live_at(log.utc_now()).filter(issuer_person=person)
+    owned = Agent.objects.filter(owner=person).order_by("name").values_list("name", flat=True)
+    lead = (
+        "Their sessions end at once. Every delegation they signed is revoked for good, with all that was passed on "
+        "below it; switching them on again brings nothing back."
+    )
+    facts = [
+        ("Delegations that end", f"{issued.count()}"),
+        ("Agents without an owner", ", ".join(owned) or "none"),
+    ]
+    return sheet(
+        request,
+        form,
+        title=f"Switch {person.name} off",
+        lead=lead,
+        button="Switch off",
+        danger=True,
+        back=reverse("person", args=[person.id]),
+        facts=facts,
+    )
 
 
-def switch_on(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, methods=("GET", "POST"))
+def switch_on(request: HttpRequest, person_id: str) -> HttpResponse:
+    """Let somebody log in again."""
+    me = person_at(request)
+    person = access_person(me, person_id)
+    form = ReasonForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        command = change_person.Command(person, active=True, reason=form.cleaned_data["reason"], by=me)
+        if act(form, change_person.apply, command) is not None:
+            messages.success(request, f"{person.name} can log in again.")
+            return redirect("person", person.id)
+    return sheet(
+        request,
+        form,
+        title=f"Switch {person.name} on again",
+        button="Switch on",
+        lead="They log in with the password they had, in the roles they had. Delegations that ended stay ended.",
+        back=reverse("person", args=[person.id]),
+        facts=[],
+    )
 
 
-def add_key(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, methods=("POST",))
+def add_key(request: HttpRequest, person_id: str) -> HttpResponse:
+    """Register an SSH key: once to see its fingerprint, once more to say that it is the right one."""
+    me = person_at(request)
+    person = access_person(me, person_id)
+    form = KeyForm(request.POST)
+    key = None
+    if form.is_valid():
+        try:
+            key = sshsig.parse_public_key(form.cleaned_data["line"])
+        except sshsig.SshSigError as error:
+            form.add_error("line", f"This key cannot be used: {error}")
+    if key is not None and request.POST.get("step") == "register":
+        done = act(form, add_person_key.apply, add_person_key.Command(person, key.line, me))
+        if done is not None:
+            messages.success(request, f"{done.key.fingerprint} is registered.")
+            return redirect("person", person.id)
+    return _show(request, me, person, key=form, seen=key)
 
 
-def revoke_key(request: HttpRequest, **where: object) -> HttpResponse:
-    raise Http404
+@page(ADMIN, methods=("GET", "POST"))
+def revoke_key(request: HttpRequest, person_id: str) -> HttpResponse:
+    """Revoke an SSH key, from now or from when it may have been lost."""
+    me = person_at(request)
+    person = access_person(me, person_id)
+    # A fingerprint has slashes, so it travels as a parameter and not in the path.
+    fingerprint = request.POST.get("key", "") or request.GET.get("key", "")
+    key = PersonKey.objects.filter(pk=fingerprint, person=person).first()
+    if key is None:
+        raise Refused("not-found", "There is no such key.")
+    form = SinceForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        found = form.cleaned_data
+        command = revoke_person_key.Command(key.fingerprint, found["reason"], found["since"], me)
+        if act(form, revoke_person_key.apply, command) is not None:
+            messages.success(request, "The key is revoked. What it signed from then on has ended.")
+            return redirect("person", person.id)
+    signed = sum(row.signature["key"] == key.fingerprint for row in Delegation.objects.filter(issuer_person=person))
+    facts = [("Key", key.fingerprint), ("Signed", f"{signed} delegations in all")]
+    lead = "Every delegation it signed from the stated time on ends, with all that was passed on below it."
+    return sheet(
+        request,
+        form,
+        title=f"Revoke a key of {person.name}",
+        lead=lead,
+        button="Revoke the key",
+        danger=True,
+        back=reverse("person", args=[person.id]),
+        facts=facts,
+        hidden=[("key", key.fingerprint)],
+    )
 
+
+def _show(
+    request: HttpRequest,
+    me: Person,
+    person: Person,
+    *,
+    roles: RolesForm | None = None,
+    key: KeyForm | None = None,
+    seen: sshsig.SshKey | None = None,
+) -> HttpResponse:
+    held = list(person.user.groups.values_list("name", flat=True))
+    faulty = bool((roles and roles.errors) or (key and key.errors))
+    return render(
+        request,
+        "governance/person.html",
+        {
+            "shown": person,
+            "held": held,
+            "keys": person.keys.order_by("-added_at"),
+            "agents": person.agents.order_by("name"),
+            "issued": [listing.row(row) for row in listing.roots().filter(issuer_person=person)[:20]],
+            "roles_form": roles or RolesForm(initial={"name": person.name, "roles": held}),
+            "key_form": key or KeyForm(),
+            "seen": seen,
+            "may_act": ADMIN in roles_of(me),
+        },
+        status=422 if faulty else 200,
+    )
