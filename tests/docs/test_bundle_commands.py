@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from audit import trust
 from audit.evidence import bundle
 from audit.publisher import Publisher
 from imprimatur.formats import trust as trusts
@@ -60,3 +63,28 @@ def test_the_documented_keys_of_trust_json_are_the_real_ones() -> None:
     documented = {found.group(1) for line in table.splitlines() if (found := re.match(r"\| `(\w+)` \|", line))}
 
     assert documented == {*trusts.SHAPE.required, *trusts.SHAPE.optional}
+
+
+@pytest.mark.parametrize("program", ["verify.pyz", "imprimatur verify"])
+def test_the_verifier_gives_the_documented_exit_statuses(unzipped: Path, program: str) -> None:
+    anchors = unzipped.parent / "trust.json"
+    anchors.write_text(json.dumps(trust.document()), encoding="utf-8")
+    damaged = unzipped.parent / "damaged.zip"
+    raw = bytearray((unzipped.parent / "bundle.zip").read_bytes())
+    raw[len(raw) // 2] ^= 1
+    damaged.write_bytes(raw)
+    package = [str(Path(sys.executable).parent / "imprimatur"), "verify"]
+    command = package if program != "verify.pyz" else [sys.executable, "-I", str(unzipped / "verify.pyz")]
+
+    def status(*words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [*command, *words], cwd=unzipped.parent, capture_output=True, text=True, check=False, timeout=60
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    valid = status("bundle.zip", "--trust", "trust.json")
+    assert valid[0] == 0, valid[1]
+    invalid = status("damaged.zip", "--trust", "trust.json")
+    assert invalid[0] == 1, invalid[1]
+    untold = status("bundle.zip")
+    assert untold[0] == 2, untold[1]
