@@ -156,7 +156,9 @@ class Door:
             return self._problem(422, "malformed", "the commitments do not belong to the parameters")
         before = next((one for one in self.asked.values() if one.idempotency_key == key), None)
         if before is not None:
-            if {**before.body, "attempt": 0} != {**body, "attempt": 0}:
+            compared = ("delegation", "tool", "cost", "context")
+            same = all(before.body.get(name) == body.get(name) for name in compared)
+            if not same or before.requested["binding"]["parameters"] != committed:
                 return self._problem(409, "idempotency-conflict", "This key was used for another request.")
             if body.get("attempt") and before.attempt and before.attempt != body["attempt"]:
                 return self._problem(409, "already-redeemed", "Another execution has begun.")

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     for module in (keygen, enrol, delegate, ask, doctor):
         module.add(commands)
     verify = commands.add_parser("verify", help="verify an evidence bundle, offline", add_help=False)
-    verify.set_defaults(run=None)
+    verify.set_defaults(handler=None)
     return top
 
 
@@ -50,12 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["verify"]:
-        from imprimatur.verify import main as verify
+        from imprimatur.verify.report import main as verify
 
         return int(verify(words[1:]))
+    # argparse would take options of the command to run for its own.
+    words, after = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     options = parser().parse_args(words)
+    options.after = after
+    if after and options.command != "request":
+        complain("Only `imprimatur request` runs a command after --.")
+        return USAGE
     try:
-        return int(options.run(options))
+        return int(options.handler(options))
     except ApprovalPending as pending:
         complain(f"{pending} Look at {pending.url}" if pending.url else str(pending))
         return PENDING

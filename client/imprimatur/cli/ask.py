@@ -29,18 +29,17 @@ def add(commands: Any) -> None:
     request.add_argument("--run", help="run id; or IMPRIMATUR_RUN")
     request.add_argument("--wait", type=float, metavar="SECONDS", help="how long to wait for people")
     request.add_argument("--no-wait", action="store_true", help="exit with status 3 when people have to answer")
-    request.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run if allowed")
-    request.set_defaults(run=run_request)
+    request.set_defaults(handler=run_request)
     wait = commands.add_parser("wait", help="wait until a request is answered")
     wait.add_argument("action", metavar="act_…")
     wait.add_argument("--seconds", type=int, default=300)
-    wait.set_defaults(run=run_wait)
+    wait.set_defaults(handler=run_wait)
 
 
 def run_request(options: argparse.Namespace) -> int:
     """Ask; with a command run it, without one only tell the answer (and leave an approval for who will use it)."""
     parameters = parameters_of(options)
-    command = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
+    command = options.after
     wait = 0.0 if options.no_wait else options.wait
     told: dict[str, Any] = {
         "justification": options.justification,

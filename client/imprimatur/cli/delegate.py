@@ -55,7 +55,7 @@ def add(commands: Any) -> None:
     command.add_argument("--out", type=Path, help="default: delegation-<id>.json")
     command.add_argument("--submit", metavar="URL", help="send it to this server as well")
     command.add_argument("--yes", action="store_true", help="do not ask before signing")
-    command.set_defaults(run=run)
+    command.set_defaults(handler=run)
 
 
 def run(options: argparse.Namespace) -> int:

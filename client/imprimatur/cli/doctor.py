@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     command.add_argument("--key")
     command.add_argument("--trust")
     command.add_argument("--delegation")
-    command.set_defaults(run=run)
+    command.set_defaults(handler=run)
 
 
 def run(options: argparse.Namespace) -> int:

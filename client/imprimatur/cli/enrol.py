@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
         "--trust", required=True, help="what to pin: a trust file, or its text as the admin's command holds it"
     )
     command.add_argument("--key", type=Path, default=None, help="key file, made if missing; or IMPRIMATUR_KEY")
-    command.set_defaults(run=run)
+    command.set_defaults(handler=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
     """Declare the command."""
     command = commands.add_parser("keygen", help="make an agent's key")
     command.add_argument("path", nargs="?", type=Path, default=Path("agent.key"), help="default: agent.key")
-    command.set_defaults(run=run)
+    command.set_defaults(handler=run)
 
 
 def run(options: argparse.Namespace) -> int:

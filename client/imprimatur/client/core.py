@@ -32,6 +32,7 @@ from imprimatur.formats import delegation, receipts
 from imprimatur.formats.timestamps import format_time, parse_time
 
 logger = logging.getLogger("imprimatur")
+logger.addHandler(logging.NullHandler())
 
 POLL = 25
 """Seconds the server may hold one wait: below every common proxy limit."""
