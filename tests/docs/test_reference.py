@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.core.management import get_commands
 
-from approvals.door import operations, problems
+from approvals.door import operations, problems, schemas
 from governance.errors import STATUS
 from imprimatur import cli, errors
 from imprimatur.formats.entries import KINDS
@@ -160,6 +161,42 @@ def test_every_operation_of_the_door_is_documented() -> None:
 
 def test_every_operation_of_the_openapi_document_is_documented() -> None:
     assert published_operations() <= documented_operations()
+
+
+def members(schema: dict[str, Any], document: dict[str, Any]) -> set[str]:
+    """The names of an object's members, through references."""
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return set(schema.get("properties", {}))
+
+
+def test_every_member_of_a_request_is_documented() -> None:
+    from approvals.endpoints.api import api
+
+    document = api.get_openapi_schema(path_prefix="/api/v1/")
+    page = (DOCS / "agent-api.md").read_text(encoding="utf-8")
+    by_operation = {
+        (found[0], _plain(found[2])): body
+        for title, body in sections(page, 3).items()
+        if (found := code_of(title).partition(" "))
+    }
+    missing = []
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            words = set(re.findall(r"\w+", by_operation[method.upper(), _plain(path)]))
+            if content is not None:
+                missing += [(path, name) for name in members(content["schema"], document) - words]
+
+    assert not missing
+
+
+def test_every_member_of_an_answer_about_an_action_is_documented() -> None:
+    page = (DOCS / "agent-api.md").read_text(encoding="utf-8")
+    table = rows(sections(page, 2)["Answers about an action"])
+    documented = {name for row in table for name in re.findall(r"`(\w+)`", row[0])}
+
+    assert documented == set(schemas.ActionView.model_fields)
 
 
 def documented_codes() -> dict[str, list[str]]:
