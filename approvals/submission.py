@@ -28,6 +28,7 @@ from imprimatur.formats.shapes import ShapeError
 
 COMPARISON = "imprimatur/idempotency/v1"
 JUSTIFICATION = "justification"
+DEFAULT_TTL = 300  # seconds
 # The binding stands in two entries next to what was signed; together they have to stay below 45 kB.
 LARGEST_BINDING = 24_000
 
@@ -178,4 +179,6 @@ def _comparison(wish: Wish, committed: dict[str, str]) -> str:
 
 
 def _ttl(wish: Wish, verdict: judgement.Judgement) -> timedelta:
+    if verdict.outcome != "pending":
+        return timedelta(seconds=DEFAULT_TTL)  # nobody will be asked, so nothing will wait
     return timedelta(seconds=policies.active().compiled.ttl(verdict.risk, wish.ttl))

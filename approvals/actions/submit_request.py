@@ -12,7 +12,7 @@ from approvals.models import ActionRequest
 from approvals.notifications import topics
 from audit.log import Actor, Appended, Writer
 from audit.models import Opening
-from governance import judgement, pauses, spend
+from governance import judgement, spend
 from governance.errors import Refused
 from imprimatur.formats import canonical
 from imprimatur.formats.timestamps import format_time
@@ -95,7 +95,7 @@ def apply(writer: Writer, command: Command) -> Result:
         _write_request(writer, command, request)
     elif verdict.outcome == "approve":
         transitions.approve(writer, request, "submit_approved")
-        attempt = _redeem_at_once(writer, command, request)
+        attempt = _redeem_at_once(writer, command, request, paused=verdict.paused)
         if request.risk == "MEDIUM":
             request.look_over = OPEN
         entry = transitions.write_decision(writer, request, attempt=attempt)
@@ -168,11 +168,10 @@ def _row(writer: Writer, command: Command, verdict: judgement.Judgement) -> Acti
     )
 
 
-def _redeem_at_once(writer: Writer, command: Command, request: ActionRequest) -> str:
-    # The kill switch, and an executor other than the asking agent, leave the approval to be redeemed later.
-    if not command.attempt or request.executor != AGENT_EXECUTES:
-        return ""
-    if pauses.standing(request.agent_id, request.tool) is not None:
+def _redeem_at_once(writer: Writer, command: Command, request: ActionRequest, *, paused: bool) -> str:
+    # The kill switch, and an executor other than the asking agent, leave the approval to be redeemed later. A pause
+    # raises the epoch, so what was judged is what stands.
+    if not command.attempt or request.executor != AGENT_EXECUTES or paused:
         return ""
     transitions.step(request, "redeem")
     request.attempt = command.attempt

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import connection
+
 from approvals.models import Nonce as NonceRow
 from audit.log import Writer
 from governance.errors import Refused
@@ -22,10 +24,18 @@ class Nonce:
 def apply(writer: Writer, nonce: Nonce | None) -> None:
     """Spend a nonce; None (a change that no signed request asked for) spends nothing. Raises Refused ``replayed``.
 
-    Looking first is enough, because every writer holds the head lock; the unique constraint is the second defence.
+    The unique constraint decides: either this statement inserts the row or somebody did before.
     """
     if nonce is None:
         return
-    if NonceRow.objects.filter(key=nonce.key, nonce=nonce.value).exists():
-        raise Refused("replayed", "This signed request was received before. Sign again with a new nonce to retry.")
-    NonceRow.objects.create(key=nonce.key, nonce=nonce.value, expires_at=nonce.expires_at)
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(name) for name in ("key", "nonce", "expires_at"))
+    until = connection.ops.adapt_datetimefield_value(nonce.expires_at)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {quote(NonceRow._meta.db_table)} ({columns}) VALUES (%s, %s, %s) "  # noqa: S608  # our names
+            "ON CONFLICT DO NOTHING",
+            [nonce.key, nonce.value, until],
+        )
+        if cursor.rowcount != 1:
+            raise Refused("replayed", "This signed request was received before. Sign again with a new nonce to retry.")
