@@ -5,6 +5,8 @@ Who may not see a thing is told that it does not exist, in the same words as for
 
 from __future__ import annotations
 
+from django.db.models import QuerySet
+
 from governance.actors import roles_of
 from governance.errors import Refused
 from governance.models import Agent, AgentKey, Delegation, Person
@@ -86,5 +88,5 @@ def chain_of(delegation: Delegation) -> list[Delegation]:
     return chain
 
 
-def _delegations():  # type: ignore[no-untyped-def]  # a queryset whose generic type depends on select_related
+def _delegations() -> QuerySet[Delegation]:
     return Delegation.objects.select_related("issuer_person__user", "issuer_agent", "subject__owner")
