@@ -856,6 +856,29 @@ def approved_against_a_denial() -> Log:
     return log
 
 
+@case(rulebook.STATE)
+def vote_after_every_stage_has_its_votes() -> Log:
+    log, ask = asked()
+    log.vote(ask)
+    log.vote(ask, ROSA, stage=1)
+    return log
+
+
+@case(rulebook.QUORUM)
+def approval_that_names_a_denial_of_no_stage() -> Log:
+    log, ask = asked()
+    vote = log.vote(ask, ROSA, "deny", stage=9, session=True)
+    log.allow(ask, (vote,))
+    return log
+
+
+@case(rulebook.TOOL)
+def tool_whose_schema_is_no_schema() -> Log:
+    log, _ = standing()
+    log.tool(builder.tool_document("other", schema="anything"))
+    return log
+
+
 @case(rulebook.QUORUM)
 def critical_that_asks_only_for_approval() -> Log:
     log, root = standing()

@@ -126,7 +126,7 @@ class Disclosed:
         self.shown += 1
         try:
             card = cards.render(body["binding"], parameters, tool)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             self.cards_fault = self.cards_fault or f"entry {entry['index']}: there is no card for it ({error})"
             return
         if cards.display_digest(card) != body["display_digest"]:
@@ -139,7 +139,7 @@ def _derivation(
     """Why the binding is not what the registry derives from these parameters, or an empty text."""
     try:
         derived = effects.derive(tool, parameters)
-    except effects.DeriveError as error:
+    except (effects.DeriveError, TypeError, AttributeError, KeyError) as error:
         return f"the effects cannot be derived: {error}"
     if derived.effects != binding["effects"]:
         return "its effects are not those of its parameters"

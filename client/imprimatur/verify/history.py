@@ -78,7 +78,7 @@ class History:
         facts.now, facts.kind = entry["time"], entry["kind"]
         people.end_founding(facts, entry)
         people.check_actor(facts, entry)
-        HANDLERS[entry["kind"]](facts, entry)
+        self._judge(entry)
         leaf = merkle.leaf_hash(raw)
         self._range.append(leaf)
         self._last_leaf = leaf.hex()
@@ -89,6 +89,16 @@ class History:
             authority.forget(facts)
         self._broken = False
         return entry
+
+    def _judge(self, entry: Mapping[str, Any]) -> None:
+        try:
+            HANDLERS[entry["kind"]](self.facts, entry)
+        except BrokenRule:
+            raise
+        except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError) as error:
+            # Closed shapes should leave nothing to stumble over; what cannot be judged is refused all the same.
+            message = f"it cannot be judged ({type(error).__name__}: {error})"
+            raise BrokenRule(rulebook.ENTRY, self.facts.index, message) from error
 
     def _open(self, index: int, raw: bytes) -> dict[str, Any]:
         facts = self.facts

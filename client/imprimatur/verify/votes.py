@@ -41,6 +41,7 @@ def _cast(facts: Facts, entry: Mapping[str, Any]) -> None:
     decision = said["decision"]
     if decision in quorum.KINDS:
         facts.hold(facts.now <= request.expires_at, rulebook.WINDOW, "the time to answer was over")
+        facts.hold(tally.stage < len(request.stages), rulebook.STATE, "every stage has its votes already")
         facts.hold(said["stage"] == tally.stage, rulebook.STATEMENT, "it answers another stage than the open one")
         stage = quorum.Stage(**request.stages[tally.stage])
         facts.hold(decision == stage.kind, rulebook.STATEMENT, f"the open stage asks to {stage.kind}")
@@ -130,6 +131,7 @@ def check_quorum(facts: Facts, request: Request, indexes: list[int]) -> None:
     named = [standing[index] for index in sorted(indexes)]
     facts.hold(all(ballot.decision != "deny" for ballot in request.ballots), rulebook.QUORUM, "one denial ends it")
     for ballot in named:
+        facts.hold(ballot.stage < len(request.stages), rulebook.QUORUM, "a vote is for a stage that does not exist")
         stage = quorum.Stage(**request.stages[ballot.stage])
         others = [other for other in named if other is not ballot]
         _check_eligible(facts, request, others, person=ballot.person, key=ballot.key, stage=stage)
