@@ -210,6 +210,26 @@ def test_invariant_9_no_template_holds_inline_script_or_style() -> None:
     assert not {page: what for page, what in found.items() if what}
 
 
+def templates_named() -> set[str]:
+    """Every template that ours extend or include, and every one that the code names."""
+    pages = [path for folder in template_folders() for path in folder.rglob("*.html")]
+    used = re.compile(r"\{%\s*(?:extends|include)\s+[\"']([^\"']+)[\"']")
+    found = {name for page in pages for name in used.findall(page.read_text(encoding="utf-8"))}
+    for module in modules(*ROOMS):
+        for node in ast.walk(tree(ROOT / module)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found |= set(re.findall(r"^[\w/]+\.html$", node.value))
+    return found
+
+
+def test_every_page_is_made_of_our_own_templates() -> None:
+    # What django-allauth would show for the three addresses of its that are routed.
+    named = templates_named() | {"account/login.html", "account/logout.html", "account/password_change.html"}
+    assert "base.html" in named
+
+    assert not {name for name in named if not any((folder / name).is_file() for folder in template_folders())}
+
+
 @pytest.mark.parametrize(
     "text",
     [
