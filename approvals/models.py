@@ -73,7 +73,8 @@ class ActionRequest(models.Model):
 
 
 class Vote(models.Model):
-    """One person's answer to one request. Counted once per person and once per key."""
+    """One person's answer to one request. Counted once per person and once per key (in each stage, where policy lets
+    a single person answer them all)."""
 
     request = models.ForeignKey(ActionRequest, on_delete=models.PROTECT, related_name="votes")
     person = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="votes")
@@ -92,10 +93,12 @@ class Vote(models.Model):
         ordering = ("cast_at",)
         constraints = [
             models.UniqueConstraint(
-                fields=("request", "person"), condition=models.Q(recalled_at__isnull=True), name="one_vote_per_person"
+                fields=("request", "person", "stage"),
+                condition=models.Q(recalled_at__isnull=True),
+                name="one_vote_per_person",
             ),
             models.UniqueConstraint(
-                fields=("request", "key"),
+                fields=("request", "key", "stage"),
                 condition=models.Q(recalled_at__isnull=True, key__isnull=False),
                 name="one_vote_per_key",
             ),

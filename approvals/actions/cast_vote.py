@@ -82,10 +82,11 @@ def apply(writer: Writer, command: Command) -> Result:
 
     votes = eligibility.live_votes(request)
     others = votes
-    mine = next((vote for vote in votes if vote.person_id == person.id), None)
-    if mine is not None and command.decision == "deny":
+    mine: list[Vote] = []
+    if command.decision == "deny":
         # Whoever approved may still change their mind to no: the earlier answer is recalled in the same breath.
-        others = [vote for vote in votes if vote.pk != mine.pk]
+        mine = [vote for vote in votes if vote.person_id == person.id]
+        others = [vote for vote in votes if vote.person_id != person.id]
     opened = eligibility.open_stage(request, others)
     if opened is None:
         raise Refused("wrong-state", "Nothing of this request is open for an answer.")
@@ -104,8 +105,8 @@ def apply(writer: Writer, command: Command) -> Result:
         if command.draft.document.get("prev_vote") != expected:
             raise Refused("wrong-state", "The answer you confirm has changed. Read the request again, then answer.")
 
-    if mine is not None and command.decision == "deny":
-        recall_vote.write(writer, request, mine, person, "")
+    for earlier in mine:
+        recall_vote.write(writer, request, earlier, person, "")
     vote = _write(writer, command, request, person, number)
     _resolve(writer, request, [*others, vote], command)
     return Result(request, vote.index)

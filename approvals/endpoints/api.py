@@ -16,9 +16,10 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.parser import Parser
 from ninja.security import APIKeyHeader
 
-from approvals.door import operations, problems, schemas, serve
+from approvals.door import operations, problems, rejections, schemas, serve
 from approvals.door.authenticate import Caller, authenticate
 from approvals.door.raw import LARGEST_BODY, RawRequest, Reply
+from audit.log import utc_now
 from governance.errors import Refused
 from imprimatur.formats import canonical
 
@@ -133,6 +134,12 @@ def _caller(request: HttpRequest) -> Caller:
     return caller
 
 
+def _count(request: HttpRequest) -> None:
+    caller = getattr(request, "auth", None)
+    known = caller.key.thumbprint if isinstance(caller, Caller) else rejections.UNKNOWN
+    rejections.note(known, "malformed", utc_now())
+
+
 @api.exception_handler(Exception)
 def _failed(request: HttpRequest, error: Exception) -> HttpResponse:
     return respond(problems.from_error(error))
@@ -140,11 +147,13 @@ def _failed(request: HttpRequest, error: Exception) -> HttpResponse:
 
 @api.exception_handler(ValidationError)
 def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    _count(request)
     return respond(problems.problem(Refused("malformed", serve.sentence(error.errors))))
 
 
 @api.exception_handler(HttpError)
 def _unreadable(request: HttpRequest, error: HttpError) -> HttpResponse:
+    _count(request)
     return respond(problems.problem(Refused("malformed", "The body is not the JSON this API takes.")))
 
 

@@ -282,3 +282,16 @@ def test_a_policy_that_judges_otherwise_ends_what_waits(world: World, robo: Agen
     request.refresh_from_db()
     assert (request.state, request.code) == ("INVALIDATED", "policy-changed")
     assert ActionRequest.objects.get(pk=low).state == "APPROVED"
+
+
+def test_one_person_may_answer_every_stage_only_where_policy_says_so(
+    make_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imprimatur.rules.policy import DEMO_POLICY
+
+    monkeypatch.setattr("tests.conftest.CAST", {"ada": ("Ada Brandt", ("admin", "reviewer"))})
+    world = make_world({**DEMO_POLICY, "single_human": True})
+    robo = AgentUnderTest(through_django, world.keys["robo"], world.delegation.id)
+    request = answer(world.ada, critical(robo), "approve")
+    assert request.state == "AWAITING_CONFIRMATION"
+    assert answer(world.ada, request, "confirm", typed=request.target).state == "APPROVED"
