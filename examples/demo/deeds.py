@@ -90,6 +90,9 @@ async def do(
             fields.update(id=act.id, risk=act.decision.risk, decided_by=act.decision.decided_by, note=act.decision.note)
             act.result = await world.perform(deed, act)
             fields["result"] = act.result
+    except asyncio.CancelledError:
+        journal.write(**fields, verdict="cancelled")
+        raise
     except ActionBlocked as blocked:
         fields.update(id=blocked.action_id, code=blocked.code, note=blocked.note, decided_by=blocked.decided_by)
         journal.write(**fields, verdict="deny", message=str(blocked))
