@@ -5,6 +5,7 @@ Nothing of the body is parsed before the signature over its raw bytes has held.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from governance.errors import Refused
 from governance.models import Agent, AgentKey
 from imprimatur.formats import httpsig
 
+_KEYID = re.compile(r';keyid="([A-Za-z0-9_-]{43})"')
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 
@@ -114,7 +116,7 @@ def idempotency_key(raw: RawRequest) -> str:
 
 def _before_anything(raw: RawRequest) -> None:
     limits.addresses.take(raw.peer)
-    limits.rejected.take(raw.peer, peek=True)
+    limits.rejected.take(_claimant(raw), peek=True)
     if raw.oversized or len(raw.body) > LARGEST_BODY:
         raise Refused("too-large", f"A body has at most {LARGEST_BODY} bytes.", 413)
     if raw.method == "POST" and raw.headers.get("content-type", "") != JSON:
@@ -123,9 +125,13 @@ def _before_anything(raw: RawRequest) -> None:
 
 def _turned_away(raw: RawRequest, key: str, error: Refused, now: datetime) -> Refused:
     rejections.note(key, error.code, now)
-    try:
-        limits.rejected.take(raw.peer)
-    except Refused:
-        # Already as slow as it gets: the next request of this address is turned away unread.
-        return error
+    # When the bucket is empty already, it is as slow as it gets: the next request is turned away unread.
+    with contextlib.suppress(Refused):
+        limits.rejected.take(_claimant(raw))
     return error
+
+
+def _claimant(raw: RawRequest) -> str:
+    # Agents share addresses (a host, a proxy): whoever fails slows down only what claims the same key from there.
+    found = _KEYID.search(raw.headers.get("signature-input", ""))
+    return f"{raw.peer} {found.group(1) if found else ''}"

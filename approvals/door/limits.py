@@ -22,7 +22,7 @@ class Rate:
 PER_ADDRESS = Rate(2_000, 4_000)
 PER_KEY = Rate(500, 1_000)
 # Whoever sends what cannot be authenticated is slowed down much earlier.
-REJECTIONS_PER_ADDRESS = Rate(20, 100)
+REJECTIONS = Rate(20, 100)
 
 
 class Limiter:
@@ -60,4 +60,4 @@ class Limiter:
 
 addresses = Limiter(PER_ADDRESS)
 keys = Limiter(PER_KEY)
-rejected = Limiter(REJECTIONS_PER_ADDRESS)
+rejected = Limiter(REJECTIONS)

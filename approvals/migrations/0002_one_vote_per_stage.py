@@ -4,27 +4,34 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('approvals', '0001_initial'),
-        ('governance', '0003_reservation_key'),
+        ("approvals", "0001_initial"),
+        ("governance", "0003_reservation_key"),
     ]
 
     operations = [
         migrations.RemoveConstraint(
-            model_name='vote',
-            name='one_vote_per_person',
+            model_name="vote",
+            name="one_vote_per_person",
         ),
         migrations.RemoveConstraint(
-            model_name='vote',
-            name='one_vote_per_key',
+            model_name="vote",
+            name="one_vote_per_key",
         ),
         migrations.AddConstraint(
-            model_name='vote',
-            constraint=models.UniqueConstraint(condition=models.Q(('recalled_at__isnull', True)), fields=('request', 'person', 'stage'), name='one_vote_per_person'),
+            model_name="vote",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("recalled_at__isnull", True)),
+                fields=("request", "person", "stage"),
+                name="one_vote_per_person",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='vote',
-            constraint=models.UniqueConstraint(condition=models.Q(('key__isnull', False), ('recalled_at__isnull', True)), fields=('request', 'key', 'stage'), name='one_vote_per_key'),
+            model_name="vote",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("key__isnull", False), ("recalled_at__isnull", True)),
+                fields=("request", "key", "stage"),
+                name="one_vote_per_key",
+            ),
         ),
     ]

@@ -13,7 +13,7 @@ from imprimatur.formats.keys import KeyPair
 from tests.door.agent import AgentUnderTest
 
 
-def test_an_address_that_keeps_failing_is_turned_away_unread(
+def test_whoever_keeps_failing_is_turned_away_unread_and_nobody_else(
     robo: AgentUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits.rejected, "rate", limits.Rate(0.0001, 3))
@@ -23,6 +23,7 @@ def test_an_address_that_keeps_failing_is_turned_away_unread(
     answer = stranger.get("/actions/act_01m7w0pz00nqxqgdnm4bcffzff")
     assert answer.status == 429
     assert answer.headers["retry-after"]
+    assert robo.read().status == 200
 
 
 def test_a_key_has_a_limit_of_its_own(robo: AgentUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
