@@ -20,8 +20,15 @@ WRITES = {
     *("asave", "acreate", "aupdate", "adelete", "abulk_create", "abulk_update", "aget_or_create", "aupdate_or_create"),
 }
 
+EDGES = {
+    *("views", "forms", "admin", "urls", "templatetags", "context"),
+    *("endpoints", "door", "consumers", "management", "jobs", "clock", "notifications"),
+}
 # Edges parse, call one action, render. Each exception says why it does not belong into the log.
 EDGES_THAT_WRITE = {
+    ("approvals/clock.py", "delete"): "nonces that no signature could use any more",
+    ("approvals/jobs.py", "create"): "a delivery to try again later; the outbox tells of decisions and makes none",
+    ("approvals/notifications/webhook.py", "save"): "a key file, not a row",
     ("server/accounts.py", "update"): "somebody changed their own password: a matter of the login, not of authority",
     ("server/demo.py", "update"): "the demo's passwords are printed and not meant to be changed; no authority in it",
     (
@@ -47,9 +54,9 @@ ENVIRONMENT_READERS = {
 
 
 def is_edge(module: str) -> bool:
-    """Views, endpoints, sockets, commands, the door, and all wiring in the server room."""
+    """Views, forms, endpoints, sockets, commands, jobs, the clock, the door, and all wiring in the server room."""
     parts = set(Path(module).with_suffix("").parts)
-    return module.startswith("server/") or bool(parts & {"views", "endpoints", "consumers", "management", "door"})
+    return module.startswith("server/") or bool(parts & EDGES)
 
 
 def model_writes(module: str) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ import pytest
 from tests.docs.pages import DOCS, ROOT, Example, examples
 
 PAGES = sorted(page for page in DOCS.rglob("*.md") if examples(page))
-TOOLS = ("ssh-keygen", "openssl", "sha256sum", "xxd", "base64")
+TOOLS = ("ssh-keygen", "openssl", "sha256sum", "base64")
 PREAMBLE = "set -euo pipefail\n"
 
 
@@ -37,7 +37,7 @@ def test_there_are_examples_to_run() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_the_examples_of_a_page_work_in_order(page: Path, tmp_path: Path) -> None:
     for tool in TOOLS:
-        if shutil.which(tool) is None and tool != "xxd":
+        if shutil.which(tool) is None:
             pytest.fail(f"{tool} is missing; see docs/operations.md for what the tests need")
     for example in examples(page):
         run(example, tmp_path, page)
