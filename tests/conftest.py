@@ -24,7 +24,9 @@ from imprimatur.formats import sshsig
 from imprimatur.formats.encoding import b64, b64u
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.timestamps import format_time
+from tests import append_only
 
+append_only.let_tests_flush()
 warnings.filterwarnings("ignore", message=".*XDG_RUNTIME_DIR.*")
 
 REALM = "test.imprimatur"

@@ -306,6 +306,8 @@ def test_clicks_are_labelled_as_the_operators_assertion(check: Callable[..., Rep
     assert votes.verdict == CANNOT_TELL
     assert "operator" in votes.detail
     assert votes.evidence["assurance"] == {"H0": 1}
+    assert report.ok, "whoever pins a policy that accepts clicks has accepted them"
+    assert any("H0" in limit for limit in report.limits)
 
 
 # --- one byte ---------------------------------------------------------------------------------------------------------

@@ -99,10 +99,12 @@ class _Verification:
         self.report.claims.append(claim)
         return claim.verdict != INVALID
 
-    def say(self, name: str, fault: str, detail: str, *, anchored: bool = True, **evidence: Any) -> None:
+    def say(
+        self, name: str, fault: str, detail: str, *, anchored: bool = True, weighs: bool = True, **evidence: Any
+    ) -> None:
         """Add a claim: invalid with its fault, else valid, or cannot tell when its anchor is missing."""
         verdict = INVALID if fault else VALID if anchored else CANNOT_TELL
-        self.report.claims.append(Claim(name, verdict, fault or detail, evidence))
+        self.report.claims.append(Claim(name, verdict, fault or detail, evidence, weighs))
 
     # --- files ------------------------------------------------------------------------------------------------------
 
@@ -383,7 +385,18 @@ class _Verification:
         if totals.single_human:
             detail += f". {totals.single_human} under single_human: one person may have answered alone"
         whole = anchored and "H0" not in levels and not totals.single_human
-        self.say("votes", "", detail, anchored=whole, assurance=levels, open_requests=len(facts.requests))
+        # Who pins a policy that takes a click for an answer, or one person alone, has accepted that. The claim still
+        # says that it cannot tell who it was; it does not make the whole bundle doubtful.
+        accepted = anchored and policy is not None and not strange
+        self.say(
+            "votes",
+            "",
+            detail,
+            anchored=whole,
+            weighs=not accepted,
+            assurance=levels,
+            open_requests=len(facts.requests),
+        )
         ahead = [
             index for size, root, index in sorted(self.seen, key=lambda item: item[2]) if not self.is_ours(size, root)
         ]
