@@ -12,6 +12,14 @@ from audit.log import Writer
 from governance.errors import Refused
 
 
+class Replayed(Refused):
+    """The nonce was used before. ``key`` is the thumbprint that signed, for the count of what was turned away."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__("replayed", "This signed request was received before. Sign again with a new nonce to retry.")
+        self.key = key
+
+
 @dataclass(frozen=True)
 class Nonce:
     """The nonce of one signed request, and until when the signature would be accepted at all."""
@@ -38,4 +46,4 @@ def apply(writer: Writer, nonce: Nonce | None) -> None:
             [nonce.key, nonce.value, until],
         )
         if cursor.rowcount != 1:
-            raise Refused("replayed", "This signed request was received before. Sign again with a new nonce to retry.")
+            raise Replayed(nonce.key)

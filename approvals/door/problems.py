@@ -8,6 +8,8 @@ from typing import Any
 
 from django.db import DatabaseError
 
+from approvals.actions.use_nonce import Replayed
+from approvals.door import rejections
 from approvals.door.raw import Reply, json_reply
 from audit.errors import ClockBehind, LogError, LogFrozen, NotPublished
 from audit.log import utc_now
@@ -109,6 +111,8 @@ def problem(refused: Refused, extra: Mapping[str, Any] | None = None) -> Reply:
 
 def from_error(error: BaseException) -> Reply:
     """The reply for anything that went wrong while answering: never a decision, never what the error says inside."""
+    if isinstance(error, Replayed):
+        rejections.note(error.key, error.code, utc_now())
     if isinstance(error, Refused):
         return problem(error)
     if isinstance(error, LogFrozen):

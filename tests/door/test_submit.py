@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from approvals.door import rejections
 from approvals.models import ActionRequest, Nonce
+from audit.log import utc_now
 from audit.models import Entry
 from governance.models import Delegation
 from imprimatur.formats import canonical, dsse
@@ -117,6 +120,8 @@ def test_a_signed_request_counts_once(robo: AgentUnderTest) -> None:
     assert again.status == 401
     assert again.code == "replayed"
     assert Nonce.objects.count() == 1
+    [(_, key, codes)] = rejections.take_finished(utc_now() + timedelta(minutes=1))
+    assert (key, codes) == (robo.key.thumbprint, {"replayed": 1})
 
 
 def test_at_most_twenty_requests_of_a_key_wait(robo: AgentUnderTest) -> None:
@@ -207,10 +212,7 @@ def test_a_request_signed_for_another_address_is_refused(robo: AgentUnderTest) -
 
 
 def test_an_unknown_key_leaves_no_entry_but_a_summary(robo: AgentUnderTest) -> None:
-    from datetime import timedelta
-
     from approvals import clock
-    from audit.log import utc_now
     from imprimatur.formats.keys import KeyPair
 
     before = Entry.objects.count()
