@@ -16,6 +16,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # --- the installation itself -------------------------------------------------------------------------------------
 DATA_DIR = Path(env.text("DATA", str(BASE_DIR / "data"))).resolve()
 REALM = env.text("REALM", "localhost.imprimatur")
+# Per cent of a spend limit shared with other agents that one key may hold reserved at a time.
+KEY_SHARE = env.number("KEY_SHARE", 100, least=1)
 # Public origins under which agents and people reach us. `@target-uri` is checked against these, never against Host.
 ORIGINS = env.words("ORIGINS", "http://localhost:8000")
 DEMO = env.flag("DEMO")
