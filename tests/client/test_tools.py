@@ -54,6 +54,13 @@ def test_invariant_1_what_cannot_be_bound_does_not_run(make: Make, value: object
     assert held.road.sent == []
 
 
+def test_a_value_that_contains_itself_does_not_run(gate: FakeGate) -> None:
+    knot: list[Any] = []
+    knot.append(knot)
+    with pytest.raises(ip.RequestInvalid, match="contains itself"):
+        gate.tool("tool")(lambda value: pytest.fail("it ran"))(knot)
+
+
 def test_a_method_s_receiver_is_not_an_argument(gate: FakeGate) -> None:
     class Shop:
         @gate.tool("tool")

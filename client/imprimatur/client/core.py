@@ -93,8 +93,6 @@ class Core:
         Raises ReceiptError, AlreadyRedeemed, ApprovalExpired, Paused and other ActionBlocked. An answer that got lost
         is a no: the approval may have been used up, and nothing ran.
         """
-        if allowed.redeemed:
-            return allowed
         wish = allowed.wish
         digest = self._checked(allowed, redeemed=allowed.state == "REDEEMED")
         if allowed.state == "REDEEMED":

@@ -157,9 +157,13 @@ def unchanged(wish: Wish, parameters: Mapping[str, Any]) -> bool:
 
 def plain(value: Any, name: str = "") -> Any:
     """A parameter as JSON. Paths and decimals become text; what has no JSON form is refused rather than left out."""
-    converted = _plain(value, name)
     try:
+        converted = _plain(value, name)
         canonical.dumps_json(converted)
+    except RecursionError:
+        raise RequestInvalid(f"The argument {name!r} cannot be bound: it contains itself or is too deep.") from None
+    except RequestInvalid:
+        raise
     except ValueError as error:
         raise RequestInvalid(f"The argument {name!r} cannot be bound: {error}.") from None
     return converted
