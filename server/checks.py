@@ -64,6 +64,7 @@ def durability(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[C
 def assert_durable() -> None:
     """Ask the database itself, at start. Raises ImproperlyConfigured when a commit would not survive power loss."""
     from audit import guards
+    from governance import triggers
 
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
@@ -79,3 +80,4 @@ def assert_durable() -> None:
             if value in {"off", "local"}:
                 raise ImproperlyConfigured(f"PostgreSQL runs with synchronous_commit={value}; set it to on")
     guards.check_installed()
+    triggers.check_installed()
