@@ -10,9 +10,6 @@ from typing import Any
 from audit.errors import LogNotBegun
 from audit.models import Entry
 from audit.selectors import payload_of
-from imprimatur.formats import canonical, digests
-
-PIN_TAG = "imprimatur/trust/v1"
 
 
 def server() -> dict[str, Any]:
@@ -27,11 +24,6 @@ def server() -> dict[str, Any]:
         "log": [body["log_vkey"]],
         "decision": [{"key": body["decision_key"]["public"], "from": 0}],
     }
-
-
-def pin() -> str:
-    """The digest of :func:`server`: ``imprimatur/trust/v1`` 0x00 JCS, for the command that an admin hands over."""
-    return digests.tagged(PIN_TAG, canonical.dumps(server()))
 
 
 def document() -> dict[str, Any]:

@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
-import importlib
 from functools import lru_cache
-from importlib.util import find_spec
-from typing import Any
 
 from audit import trust as anchors
 from audit.evidence import jobs
 from audit.models import Bundle
 from imprimatur.formats import canonical, trust
+from imprimatur.verify.bundle import verify_bundle
+from imprimatur.verify.claims import Report
 
-VERIFIER = "imprimatur.verify.bundle"
 # Verifying reads every entry. What takes longer than a page may take is for the command line.
 LARGEST = 50_000_000  # bytes
+
+# What each claim is about, as a sentence. A claim that the verifier adds later shows its own name until it has one.
+TITLES = {
+    "zip": "The bundle is one well-formed file",
+    "files": "No file was changed, added or left out",
+    "manifest": "The list of files is signed by this installation",
+    "checkpoint": "The log signed this checkpoint",
+    "tree": "The log holds exactly these entries, in this order",
+    "earlier checkpoints": "Nothing was rewritten between checkpoints",
+    "witnesses": "Somebody else saw the same log",
+    "history": "Every entry follows the rules",
+    "grants": "Every capability traces to a person’s signature",
+    "people": "The keys of people are the ones you know",
+    "policy": "Only policies you know were in force",
+    "votes": "Every approval has the votes it needed, from different people",
+    "statements": "People signed what the log says they decided",
+    "openings": "What is disclosed is what was committed to",
+    "effects": "Effects follow from the parameters, not from what agents claim",
+    "cards": "People were shown what was executed",
+    "copies": "Copies for reading agree with the log",
+}
 
 
 class CannotSummarise(Exception):  # it is an answer to show, not a fault
     """There is nothing to show; the message says why and how to go on."""
 
 
-def report_of(bundle: Bundle) -> Any:
-    """The verifier's report of a finished bundle (``imprimatur.verify``). Raises CannotSummarise.
+def report_of(bundle: Bundle) -> Report:
+    """The verifier's report of a finished bundle. Raises CannotSummarise.
 
     The trust anchors come from this same installation, so the report shows what an auditor would see, and proves
     nothing by itself.
     """
-    path = jobs.path_of(bundle.id)
-    if not path.is_file():
+    if not jobs.path_of(bundle.id).is_file():
         raise CannotSummarise("The file of this bundle is no longer here. Ask for a new bundle.")
     if (bundle.bytes or 0) > LARGEST:
         raise CannotSummarise("This bundle is too large to verify while a page loads. Verify it on the command line.")
-    if find_spec(VERIFIER) is None:
-        raise CannotSummarise("The verifier is not installed on this server. Verify the bundle elsewhere.")
     return _verified(bundle.id, bundle.manifest, canonical.dumps(anchors.document()))
 
 
 @lru_cache(maxsize=8)
-def _verified(bundle_id: str, manifest: str, trusted: bytes) -> Any:
-    verify = importlib.import_module(VERIFIER).verify_bundle
-    return verify(jobs.path_of(bundle_id), trust.parse(trusted))
+def _verified(bundle_id: str, manifest: str, trusted: bytes) -> Report:
+    return verify_bundle(jobs.path_of(bundle_id), trust.parse(trusted))

@@ -20,6 +20,7 @@ from audit.evidence import jobs, reading
 from audit.models import Bundle
 from audit.views.guard import ADMIN, AUDITOR, page, refuse
 from audit.views.log import standing
+from imprimatur.verify.claims import INVALID, VALID, Claim
 
 UNDERWAY = (Bundle.WAITING, Bundle.BUILDING)
 
@@ -97,10 +98,10 @@ def summary(request: HttpRequest) -> HttpResponse:
     return render(request, "audit/summary.html", context)
 
 
-def _claim(claim: Any) -> dict[str, Any]:
-    shown = {"valid": ("valid", "Holds"), "invalid": ("invalid", "Broken")}
-    style, word = shown.get(str(claim.verdict), ("unknown", "Cannot tell"))
-    return {"style": style, "word": word, "claim": claim}
+def _claim(claim: Claim) -> dict[str, Any]:
+    shown = {VALID: ("valid", "Holds"), INVALID: ("invalid", "Broken")}
+    style, word = shown.get(claim.verdict, ("unknown", "Cannot tell"))
+    return {"style": style, "word": word, "claim": claim, "title": reading.TITLES.get(claim.name, claim.name)}
 
 
 def _shown(row: Bundle) -> dict[str, Any]:

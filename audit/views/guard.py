@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
@@ -19,7 +19,7 @@ from audit.errors import LogError
 
 ADMIN, REVIEWER, AUDITOR = "admin", "reviewer", "auditor"
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def page(*readers: str, act: Collection[str] = (), methods: Collection[str] = ("GET",)) -> Callable[[View], View]:
@@ -27,7 +27,7 @@ def page(*readers: str, act: Collection[str] = (), methods: Collection[str] = ("
 
     def wear(view: View) -> View:
         @wraps(view)
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             allowed = readers if request.method in ("GET", "HEAD") or not act else tuple(act)
             held = roles_at_desk(request)
             if not held & set(allowed):

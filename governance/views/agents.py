@@ -61,7 +61,7 @@ def invite(request: HttpRequest) -> HttpResponse:
                 {
                     "invitation": done.invitation,
                     "token": token,
-                    "command": commands.enroll(settings.ORIGINS[0], token, trust.pin()),
+                    "command": commands.enroll(settings.ORIGINS[0], token, trust.server()),
                 },
             )
     return render(request, "governance/invite.html", {"form": form}, status=422 if form.errors else 200)

@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
+from imprimatur.formats import canonical
 from imprimatur.formats.delegation import SSH_NAMESPACE
+from imprimatur.formats.encoding import b64u
 
 FILE = "delegation.json"
 
 
-def enroll(origin: str, token: str, pin: str) -> str:
-    """What the agent's side types once: the token lets it in, the pin names the server it may believe."""
-    return f"imprimatur enroll --url {origin} --token {token} --trust {pin}"
+def enroll(origin: str, token: str, trust: Mapping[str, Any]) -> str:
+    """What the agent's side types once: the token lets it in, ``--trust`` is the text of the server's trust anchors."""
+    pinned = b64u(canonical.dumps(dict(trust)))
+    return f"imprimatur enroll --url {shlex.quote(origin)} --token {token} --trust {pinned}"
 
 
-def sign_with_imprimatur(origin: str) -> str:
-    """Sign the document in ``delegation.json`` with an SSH key, and send both."""
-    return f"imprimatur delegate {FILE} --key ~/.ssh/id_ed25519 --url {origin}"
+def delegate(document: Mapping[str, Any], origin: str) -> str:
+    """Write a delegation of the same content, sign it and send it, all on the person's own machine.
+
+    It gets a nonce and so a digest of its own, and the command shows its exact bytes again before it signs.
+    """
+    words = ["imprimatur", "delegate", "--realm", document["realm"], "--issuer", document["issuer"]]
+    words += ["--to", document["subject"], "--expires", document["not_after"]]
+    for scope in document["scope"]:
+        words += ["--scope", scope]
+    spend = document.get("spend", {})
+    constraints = document.get("constraints", {})
+    options: list[tuple[str, Any]] = [
+        ("--spend", spend.get("limit")),
+        ("--unit", spend.get("unit")),
+        ("--per-action", spend.get("per_action")),
+        *(("--path", path) for path in constraints.get("paths", [])),
+        *(("--domain", domain) for domain in constraints.get("domains", [])),
+        *(("--tool", tool) for tool in constraints.get("tools", [])),
+        ("--max-file-size", constraints.get("max_file_size")),
+        ("--max-depth", document["max_depth"] or None),
+        ("--on-behalf-of", document.get("on_behalf_of")),
+        ("--purpose", document.get("purpose")),
+    ]
+    for name, value in options:
+        if value is not None:
+            words += [name, str(value)]
+    return f"{shlex.join(words)} --key ~/.ssh/id_ed25519 --submit {shlex.quote(origin)}"
 
 
 def write_document(document: str) -> str:

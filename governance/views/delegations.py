@@ -214,7 +214,7 @@ def _to_sign(request: HttpRequest, me: Person, form: SignatureForm, raw: str) ->
             "holder": kinds.name("agent", written["subject"]),
             "keys": me.keys.filter(revoked_at=None),
             "write": commands.write_document(raw),
-            "with_imprimatur": commands.sign_with_imprimatur(settings.ORIGINS[0]),
+            "with_imprimatur": commands.delegate(written, settings.ORIGINS[0]),
             "with_ssh": commands.sign_with_ssh(),
         },
         status=422 if form.errors else 200,

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from django import forms
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 
 from audit import log
@@ -30,7 +30,7 @@ def page(
 
     def wear(view: guard.View) -> guard.View:
         @wraps(view)
-        def told(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def told(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             try:
                 return view(request, *args, **kwargs)
             except Refused as error:

@@ -20,6 +20,7 @@ from governance.models import ADMIN, AUDITOR, REVIEWER, Policy, Tool
 from governance.views.edge import act, page, person_at
 from imprimatur.rules import policy as rules
 from imprimatur.rules.quorum import stages_for
+from imprimatur.rules.risk import Risk
 
 OUTCOMES = {
     "refused": "Refused: outside its authority",
@@ -191,7 +192,7 @@ def _line(number: int, rule: dict[str, Any]) -> RuleLine:
 def _usual(risk: str) -> str:
     if risk not in ("HIGH", "CRITICAL"):
         return {"LOW": "nobody", "MEDIUM": "nobody; looked over afterwards"}.get(risk, "")
-    stages = stages_for(rules.Risk(risk))
+    stages = stages_for(Risk(risk))
     return ", then ".join(f"{stage.count} {stage.role} to {stage.kind}" for stage in stages)
 
 
