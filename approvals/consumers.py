@@ -35,7 +35,7 @@ def still_stands(session_key: str) -> bool:
     return person is not None and not person.must_change_password and bool(roles_of(person))
 
 
-class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # the stubs leave the base untyped
+class LiveConsumer(AsyncJsonWebsocketConsumer):
     """One open page. Events that come while one message is on its way are merged: only the newest version counts."""
 
     _leave: Callable[[], None] | None = None
@@ -52,7 +52,11 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # the stu
             await self.close(NOT_SIGNED_IN)
             return
         loop = asyncio.get_running_loop()
-        self._leave = live.hub.subscribe(lambda event: loop.call_soon_threadsafe(self._note, event))
+
+        def hear(event: live.Event) -> None:
+            loop.call_soon_threadsafe(self._note, event)
+
+        self._leave = live.hub.subscribe(hear)
         self._task = asyncio.create_task(self._run())
         await self.send_json({"changed": []})
 

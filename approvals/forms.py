@@ -13,16 +13,14 @@ class SheetForm(forms.Form):
     version = forms.IntegerField(widget=forms.HiddenInput)
     display_digest = forms.CharField(widget=forms.HiddenInput, required=False)
     reason = forms.CharField(
-        required=False, max_length=LONGEST_TEXT, widget=forms.Textarea(attrs={"rows": 3, "autocomplete": "off"})
+        required=False, max_length=LONGEST_TEXT, widget=forms.Textarea(attrs={"rows": 2, "autocomplete": "off"})
     )
 
 
 class ReasonForm(SheetForm):
     """A sheet that needs words: a denial, a question, a flag."""
 
-    reason = forms.CharField(
-        max_length=LONGEST_TEXT, widget=forms.Textarea(attrs={"rows": 3, "autocomplete": "off"})
-    )
+    reason = forms.CharField(max_length=LONGEST_TEXT, widget=forms.Textarea(attrs={"rows": 3, "autocomplete": "off"}))
 
 
 class ConfirmForm(SheetForm):

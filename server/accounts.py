@@ -19,7 +19,7 @@ class ClosedAccounts(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
     def set_password(self, user: AbstractBaseUser, password: str) -> None:
         """Set the password a person chose; the printed one is over with that."""
         super().set_password(user, password)
-        Person.objects.filter(user=user).update(must_change_password=False)
+        Person.objects.filter(user_id=user.pk).update(must_change_password=False)
 
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
         """Back to the desk."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from django import template
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from imprimatur.formats.timestamps import format_time
 from imprimatur.inert import visible
@@ -28,3 +30,13 @@ def inert_lines(text: object) -> str:
 def stamp(moment: datetime | None) -> str:
     """A time as machines read it, in UTC: for ``<time datetime>``."""
     return format_time(moment) if moment is not None else ""
+
+
+@register.simple_tag
+def sentence(spans: list[dict[str, object]]) -> SafeString:
+    """The sentence of a card: what the agent chose stands out. Every piece is escaped."""
+    return format_html_join("", "{}", ((_span(span),) for span in spans))
+
+
+def _span(span: dict[str, object]) -> SafeString:
+    return format_html("<b>{}</b>" if span["strong"] else "{}", span["text"])

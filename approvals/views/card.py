@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from approvals import eligibility, openings, transitions
+from approvals import eligibility, openings, queue, transitions
 from approvals.models import ActionRequest, Vote
 from approvals.views import lists, words
 from audit.log import utc_now
@@ -15,7 +15,7 @@ from audit.models import Entry, LogHead
 from audit.selectors import commitments_in, payload_of
 from governance.access import chain_of
 from governance.errors import Refused
-from governance.models import Agent, Delegation, Person, Tool
+from governance.models import REVIEWER, Agent, Delegation, Person, Tool
 from imprimatur import cards
 from imprimatur.formats import canonical, digests
 from imprimatur.formats.timestamps import parse_time
@@ -189,7 +189,7 @@ def answers(person: Person, request: ActionRequest, now: datetime) -> Answers:
     if opened is not None:
         stage = opened[1].kind
         missing = eligibility.count(request, votes).needs[0].count
-        reasons = eligibility.reasons_against(request, me)
+        reasons = lists.telling(eligibility.reasons_against(request, me))
         without_mine = [vote for vote in votes if vote.person_id != me.pk]
         may_deny = not eligibility.reasons_against(request, me, counted=without_mine)
         able = eligibility.eligible_people(request, everybody)
@@ -214,7 +214,7 @@ def answers(person: Person, request: ActionRequest, now: datetime) -> Answers:
         and answered
         and (request.state == "PENDING" or (request.state == "APPROVED" and not transitions.expired(request, now)))
         and request.state != "AWAITING_CONFIRMATION",
-        may_look_over=looks and not frozen and lists.queue.REVIEWER in eligibility.candidate_of(me).roles,
+        may_look_over=looks and not frozen and REVIEWER in eligibility.candidate_of(me).roles,
         reasons=reasons,
         able=able,
         others=others,
@@ -316,7 +316,7 @@ def _authority(leaf: Delegation) -> Authority | None:
 
 def _alike(request: ActionRequest, now: datetime) -> list[Alike]:
     found = list(
-        lists.queue.rows()
+        queue.rows()
         .filter(agent=request.agent_id, tool=request.tool, decided_at__isnull=False)
         .exclude(pk=request.pk)
         .exclude(stages=[])
@@ -381,7 +381,7 @@ def _what(kind: str, body: Mapping[str, Any], request: ActionRequest) -> str | N
         return f"asked; {risk} by rule {request.rule}"
     if kind == "vote.cast":
         statement = canonical.loads(body["statement"].encode("utf-8"))
-        return words.DECISION.get(statement["decision"], statement["decision"])
+        return words.DECISION.get(str(statement["decision"]), str(statement["decision"]))
     if kind == "vote.recalled":
         return "took the answer back"
     if kind == "comment.added":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, cast
 
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -51,4 +51,5 @@ def for_people_with_a_role(page: Page[P]) -> Callable[Concatenate[HttpRequest, P
         patch_vary_headers(response, ["HX-Request"])
         return response
 
-    return guarded
+    # wraps() widens the signature; the decorated page is called with the request alone.
+    return cast("Callable[Concatenate[HttpRequest, P], HttpResponse]", guarded)

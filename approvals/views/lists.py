@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from approvals.models import ActionRequest
 from approvals.views import words
 from audit.log import utc_now
 from governance.models import Person
+from imprimatur.rules.quorum import Reason
 
 NEEDS, WAITING, DECIDED, LOOK = "needs-you", "waiting", "decided", "look-over"
 NAMES = {NEEDS: "Needs you", WAITING: "Waiting on others", DECIDED: "Decided", LOOK: "To look over"}
@@ -91,6 +93,11 @@ def spans(request: ActionRequest, *, capital: bool = False) -> list[dict[str, An
     return found
 
 
+def telling(reasons: Sequence[Reason]) -> list[Reason]:
+    """The reasons with the most personal first: that somebody owns the agent says more than that a role is missing."""
+    return sorted(reasons, key=lambda reason: reason.code == "role")
+
+
 def _open(item: queue.Item) -> Row:
     request = item.request
     meta = [request.agent.name]
@@ -99,7 +106,7 @@ def _open(item: queue.Item) -> Row:
     if request.state == "AWAITING_CONFIRMATION":
         meta.append("second person: confirm")
     if item.reasons:
-        meta.append(item.reasons[0].you.rstrip("."))
+        meta.append(telling(item.reasons)[0].you.rstrip("."))
     if not item.able:
         meta.append("nobody can answer this")
     return Row(request, spans(request, capital=True), tuple(meta), "", True)

@@ -15,7 +15,7 @@ from tests.conftest import World
 
 TARGET = "http://testserver/api/v1/actions"
 DELETE = ("delete_file", {"path": "/project/src/old.py"})
-PAY = ("make_payment", {"payee": "vendor/nordhav", "amount": "42.00", "currency": "USD"})
+PAY = ("make_payment", {"payee": "vendor/nordhav", "amount": "42.00", "currency": "USD", "reference": "2026-1187"})
 
 
 def ask(
