@@ -342,6 +342,14 @@ def test_no_server_ends_with_its_own_status(tmp_path: Path, agent: Any) -> None:
     assert "no answer" in done.stderr
 
 
+def test_verify_is_reached_from_here(tmp_path: Path) -> None:
+    done = run("verify", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "trust" in done.stdout
+    (tmp_path / "broken.zip").write_bytes(b"not a bundle")
+    assert run("verify", "broken.zip", cwd=tmp_path).returncode != 0
+
+
 @pytest.mark.parametrize("words", [(), ("fly",), ("request",), ("keygen", "a", "b")])
 def test_wrong_use_is_one_line_and_status_2(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = run(*words, cwd=tmp_path)
