@@ -62,22 +62,14 @@ def durability(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[C
 
 
 def assert_durable() -> None:
-    """Ask the database itself, at start. Raises ImproperlyConfigured when a commit would not survive power loss."""
+    """Ask the database itself, at start: commits reach the disk, the log is guarded, changes of authority are noticed.
+
+    Raises LogUnguarded or ImproperlyConfigured: rather no desk than one that forgets or overlooks.
+    """
     from audit import guards
     from governance import triggers
 
-    with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
-            cursor.execute("PRAGMA synchronous")
-            [value] = cursor.fetchone()
-            if value < 2:
-                raise ImproperlyConfigured(
-                    "SQLite runs with synchronous below FULL; an acknowledged decision could be lost"
-                )
-        else:
-            cursor.execute("SHOW synchronous_commit")
-            [value] = cursor.fetchone()
-            if value in {"off", "local"}:
-                raise ImproperlyConfigured(f"PostgreSQL runs with synchronous_commit={value}; set it to on")
     guards.check_installed()
-    triggers.check_installed()
+    missing = triggers.check_installed()
+    if missing:
+        raise ImproperlyConfigured(" ".join(missing) + " Run `manage.py migrate`.")

@@ -145,6 +145,8 @@ def folders(tmp_path: Path, settings: Any) -> Iterator[Path]:
     settings.INBOX_DIR = tmp_path / "inbox"
     settings.BUNDLES_DIR = tmp_path / "bundles"
     settings.REALM = REALM
+    # Slow hashing protects real passwords; here it would only slow down every test that brings in the cast.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.ORIGINS = ["http://testserver"]
     settings.ALLOWED_HOSTS = ["testserver", "localhost"]
     signer.forget()
