@@ -10,7 +10,7 @@ import structlog
 
 def configure() -> None:
     """Send everything through structlog to standard error."""
-    shared = [
+    shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,

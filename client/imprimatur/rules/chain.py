@@ -3,6 +3,7 @@
 A chain runs from the root, which a person signed, to the leaf the agent presents. Narrowing is checked again at every
 use. Cumulative spend is not decided here but in `imprimatur.rules.spend`, at every link.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -134,9 +135,7 @@ def _scope(link: Link, effects: Sequence[Mapping[str, Any]]) -> Refusal | None:
     return None
 
 
-def _constraints(
-    link: Link, effects: Sequence[Mapping[str, Any]], tool: str, size: int | None
-) -> Refusal | None:
+def _constraints(link: Link, effects: Sequence[Mapping[str, Any]], tool: str, size: int | None) -> Refusal | None:
     if link.tools is not None and tool not in link.tools:
         return Refusal("constraint", f"The delegation does not allow the tool {tool}.")
     if link.max_file_size is not None and size is not None and size > link.max_file_size:

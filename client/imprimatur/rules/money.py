@@ -3,6 +3,7 @@
 One amount has one spelling in anything signed: `150.00`, `0.0025`. Units are plain codes such as `USD`; units are never
 converted into one another.
 """
+
 from __future__ import annotations
 
 import re

@@ -4,6 +4,7 @@ What a chain allows is the conjunction of its links, so a constraint a child lea
 A child that *states* more than its parent is refused all the same: nobody should read a delegation and believe more of
 it than is true. Signatures, and that `parent` is the digest of the parent, are checked where documents are loaded.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -131,9 +132,7 @@ def link_problems(parent: Link, child: Link) -> list[Problem]:
     check(child.parent is not None, "parent", "It does not name its parent.")
     check(child.on_behalf_of == parent.on_behalf_of, "on_behalf_of", "It must act on behalf of whom its parent does.")
     for scope in child.scopes:
-        check(
-            any(scope.within(wider) for wider in parent.scopes), "scope", f"{scope} is outside its parent's scope."
-        )
+        check(any(scope.within(wider) for wider in parent.scopes), "scope", f"{scope} is outside its parent's scope.")
     _check_patterns(check, "constraints.paths", parent.paths, child.paths)
     _check_patterns(check, "constraints.domains", parent.domains, child.domains)
     if parent.max_file_size is not None and child.max_file_size is not None:

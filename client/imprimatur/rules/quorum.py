@@ -4,6 +4,7 @@ Invariant: a tally says approved only when every stage has its votes from as man
 keys; a vote without a key (a session) counts by person alone. Silence, unknown decisions and votes for another stage
 add nothing; one denial ends it.
 """
+
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

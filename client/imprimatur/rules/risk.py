@@ -1,4 +1,5 @@
 """The four risk levels and their order."""
+
 from __future__ import annotations
 
 from enum import StrEnum

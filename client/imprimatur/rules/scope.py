@@ -5,6 +5,7 @@ covers that resource and what lies below it, by segments, and never an action wi
 verb of the domain; `*` is everything. The resource is normalised first (`imprimatur.rules.resources`); what is refused
 there is covered by nothing, not even by `*`.
 """
+
 from __future__ import annotations
 
 import re

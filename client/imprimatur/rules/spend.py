@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 
-class OverBudget(ValueError):  # noqa: N818 - reads as the refusal it is
+class OverBudget(ValueError): - reads as the refusal it is
     """The money is not there. Nothing was reserved."""
 
 

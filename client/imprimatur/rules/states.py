@@ -3,6 +3,7 @@
 Invariant: time only ever closes a request. `expire` leads to EXPIRED and nowhere else, and no event that the clock, an
 error or a revocation may cause leads to APPROVED.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -58,7 +59,7 @@ EVENTS = frozenset(event for _, event in TRANSITIONS)
 TERMINAL = STATES - frozenset(_ALLOWED)
 
 
-class WrongState(ValueError):  # noqa: N818 - named after the problem code
+class WrongState(ValueError):
     """The event does not apply in this state. Carries both, for the answer `wrong-state`."""
 
     def __init__(self, state: str, event: str) -> None:

@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 from django_rq.management.commands.rqworker import Command as Upstream
 
 
-class Command(Upstream):  # type: ignore[misc]  # django_rq ships no types
+class Command(Upstream):
     def add_arguments(self, parser: ArgumentParser) -> None:
-        super().add_arguments(parser)
+        super().add_arguments(parser)  # type: ignore[no-untyped-call]  # django_rq annotates only parts
         parser.set_defaults(serializer="rq.serializers.JSONSerializer")
