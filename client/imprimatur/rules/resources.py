@@ -1,8 +1,8 @@
 """What a resource is, in one normal form per kind, and when one pattern includes another.
 
 The kind follows from the action's domain alone: `file` and `code` name absolute paths, `network` names hosts with a
-port and a path, `email` names addresses, every other domain names things by segments (`vendor/acme`). Nothing is guessed and
-hardly anything is rewritten: what two programs could read in two ways is refused.
+port and a path, `email` names addresses, every other domain names things by segments (`vendor/acme`). Nothing is
+guessed and hardly anything is rewritten: what two programs could read in two ways is refused.
 """
 
 from __future__ import annotations

@@ -4,13 +4,14 @@ Invariant: `reserved + spent` never grows past `limit` by anything this ledger a
 has already happened outside, may lift `spent` above the limit; it is recorded, and nothing more is admitted until a
 person corrects it.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 
-class OverBudget(ValueError): - reads as the refusal it is
+class OverBudget(ValueError):
     """The money is not there. Nothing was reserved."""
 
 
