@@ -7,12 +7,11 @@ from datetime import timedelta
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from audit import genesis, log, receipts, signer
+from audit import genesis, log, signer
 from audit import writer as writer_thread
 from audit.errors import ClockBehind, LogAlreadyBegun, LogFrozen, LogNotBegun
 from audit.models import Entry, LogHead, Outbox
 from imprimatur.formats import dsse, entries, merkle
-from imprimatur.formats.encoding import un_b64
 from tests.audit.acts import AddPerson, Poison, add_person, append, poison
 from tests.audit.conftest import REALM
 
@@ -116,17 +115,6 @@ def test_effects_and_outbox_belong_to_the_transaction(begun, django_capture_on_c
         log.commit(announce, False)
     assert seen == ["woken"]
     assert Outbox.objects.count() == 1
-
-
-def test_a_receipt_carries_the_entry_and_the_votes_in_order(begun) -> None:
-    made = append(3)
-    receipt = receipts.receipt(3, [2, 1])
-    assert un_b64(receipt["envelope"]) == made[2].envelope
-    assert [vote["index"] for vote in receipt["votes"]] == [2, 1]
-    assert un_b64(receipt["votes"][1]["envelope"]) == made[0].envelope
-    assert receipts.receipt_of(made[2], [2, 1]) == receipt
-    with pytest.raises(Entry.DoesNotExist, match="entry 9"):
-        receipts.receipt(3, [9])
 
 
 def test_the_writer_thread_answers_every_command_even_when_it_stops(monkeypatch) -> None:
