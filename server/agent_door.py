@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -22,6 +22,8 @@ from governance.errors import Refused
 
 THREADS = 4
 BODY_WITHIN = 20.0  # seconds
+# A change that the writer has not taken up by then is taken back, and the agent hears "busy" instead of nothing.
+TAKEN_UP_WITHIN = 4.0  # seconds
 
 T = TypeVar("T")
 Scope = dict[str, Any]
@@ -69,7 +71,7 @@ class AgentDoor:
             if thread is None:
                 result = await self._run(log.commit, step.apply, step.command)
             else:
-                result = await asyncio.wrap_future(thread.submit(step.apply, step.command))
+                result = await _committed(thread.submit(step.apply, step.command))
             reply: Reply = await self._run(step.answer, result)
             return reply
         if isinstance(step, Wait):
@@ -102,6 +104,16 @@ class AgentDoor:
 
     def _in_pool(self, function: Callable[..., Any], /, *arguments: Any) -> Awaitable[Any]:
         return asyncio.get_running_loop().run_in_executor(self._pool, partial(_fresh, function, *arguments))
+
+
+async def _committed(change: Future[T]) -> T:
+    """The result of a change. Raises Refused ``busy`` when it waited too long in the queue and was taken back in time:
+    then it is certain that nothing was decided. What the writer has taken up is waited for; its outcome must be told."""
+    result = asyncio.wrap_future(change)
+    done, _ = await asyncio.wait({result}, timeout=TAKEN_UP_WITHIN)
+    if not done and change.cancel():
+        raise Refused("busy", "Too much is waiting to be written, so nothing was decided.")
+    return await result
 
 
 def _fresh(function: Callable[..., T], *arguments: Any) -> T:

@@ -43,7 +43,8 @@ def _database(url: str) -> dict[str, Any]:
             "OPTIONS": {
                 # IMMEDIATE: a read that later writes would otherwise fail under load. FULL: acknowledged means on disk.
                 "transaction_mode": "IMMEDIATE",
-                "timeout": 20,
+                # Shorter than an agent's patience (10 s): whoever cannot write soon says "busy", and is asked again.
+                "timeout": 5,
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA recursive_triggers=ON;",
             },
             "TEST": {"NAME": env.text("TEST_DATABASE", "") or None},

@@ -108,7 +108,7 @@ class Supervisor:
             short = now - child.started < SHORT_LIFE
             child.pause = min(child.pause * 2, LONGEST_PAUSE) if short else 0.5
             child.restart_at = now + child.pause
-            self.say(f"{child.name} ended (status {status}); starting it again in {child.pause:.0f} s.")
+            self.say(f"{child.name} ended (status {status}); starting it again in {child.pause:g} s.")
 
     def _stop(self, *_: object) -> None:
         self.stopping = True
