@@ -34,7 +34,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "audit/evidence.html",
         {
             "bundles": bundles,
-            "newest": next((each for each in bundles if each["row"].state == Bundle.READY), None),
+            "ready": next((each for each in bundles if each["row"].state == Bundle.READY), None),
             "waits": next((each for each in bundles if each["mine"](request.user)), None),
             "worker": _worker(),
             **standing(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import lru_cache
 
 from django.conf import settings
@@ -12,6 +13,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from audit import kinds, log, selectors, trust
+from audit.models import Entry
 from audit.views import guard
 from governance import pauses
 from governance.access import access_agent
@@ -38,7 +40,9 @@ def index(request: HttpRequest) -> HttpResponse:
         request,
         "governance/agents.html",
         {
-            "agents": [(agent, (Pause.AGENT, agent.id) in standing) for agent in agents.order_by("name")],
+            "agents": [
+                (agent, (Pause.AGENT, agent.id) in standing, _last_seen(agent)) for agent in agents.order_by("name")
+            ],
             "invitations": Invitation.objects.select_related("owner").filter(used_at=None, expires_at__gt=now),
             "everything_paused": (Pause.EVERYTHING, "") in standing,
         },
@@ -84,6 +88,7 @@ def one(request: HttpRequest, agent_id: str) -> HttpResponse:
             "entries": [(row, kinds.sentence(selectors.payload_of(row), named)) for row in rows],
             "pause": pauses.standing(agent.id, ""),
             "may_stop": _may_stop(me, agent),
+            "seen": _last_seen(agent),
         },
     )
 
@@ -181,3 +186,9 @@ def _stopper(request: HttpRequest, agent_id: str) -> tuple[Person, Agent]:
 
 def _may_stop(me: Person, agent: Agent) -> bool:
     return me.pk == agent.owner_id or guard.ADMIN in roles_of(me)
+
+
+def _last_seen(agent: Agent) -> datetime | None:
+    """When it last signed something that stands in the log."""
+    newest = Entry.objects.filter(actor_id=agent.id).order_by("-index").values_list("time", flat=True).first()
+    return max(filter(None, (newest, agent.last_seen_at)), default=None)
