@@ -10,7 +10,7 @@ const side = queue.parentElement;
 const panel = document.getElementById("card");
 const arrivals = document.getElementById("arrivals");
 const rest = document.title.replace(/^\(\d+\) /, "");
-let waiting = null; // the newest list, when it has rows that are not shown yet
+let waiting = null; // the newest list, as long as it says something that is not shown yet
 let asking = false;
 let again = false;
 
@@ -37,10 +37,16 @@ function mark() {
   }
 }
 
+function news(count) {
+  if (queue.dataset.list === "decided") return `${count} more decided`;
+  if (queue.dataset.list === "look-over") return `${count} more to look over`;
+  return `${count} new request${count === 1 ? "" : "s"}`;
+}
+
 function pill(count) {
   const button = queue.querySelector(".new");
   button.hidden = count === 0;
-  button.textContent = `${count} new request${count === 1 ? "" : "s"}`;
+  button.textContent = news(count);
 }
 
 // The whole list as the server has it. Only when nobody points at it, or because somebody asked.
@@ -54,50 +60,58 @@ function replace(fresh, focus) {
   if (focus) (rowsOf(queue).find((row) => !known.has(row.dataset.id)) ?? rowsOf(queue)[0])?.querySelector(".row")?.focus();
 }
 
+function grey(row) {
+  row.classList.add("gone");
+  const left = row.querySelector(".left");
+  // One short word in the place of the time, so that the row keeps its size.
+  left?.removeAttribute("data-countdown");
+  left?.classList.remove("soon");
+  if (left) left.textContent = "gone";
+}
+
 function merge(fresh) {
   numbers(fresh);
   const shown = new Map(rowsOf(queue).map((row) => [row.dataset.id, row]));
   const come = new Map(rowsOf(fresh).map((row) => [row.dataset.id, row]));
   const added = [...come.keys()].filter((id) => !shown.has(id));
   const gone = [...shown.keys()].filter((id) => !come.has(id));
-  for (const [id, row] of come) {
-    const old = shown.get(id);
-    if (!old) continue;
-    old.classList.remove("gone");
-    if (old.dataset.version !== row.dataset.version) {
-      // In place, and the link itself stays, so that neither focus nor position is lost.
-      old.dataset.version = row.dataset.version;
-      old.querySelector(".row").replaceChildren(...row.querySelector(".row").cloneNode(true).childNodes);
-      showTimes(old);
-    }
-  }
-  for (const id of gone) {
-    shown.get(id).classList.add("gone");
-    const left = shown.get(id).querySelector(".left");
-    if (left && !shown.get(id).querySelector(".over")) {
-      const over = document.createElement("span");
-      over.className = "left over";
-      over.textContent = "left the list";
-      left.replaceWith(over);
-    }
-  }
+  const other = [...come.keys()].filter((id) => shown.has(id) && shown.get(id).dataset.version !== come.get(id).dataset.version);
   const heard = new Set(waiting ? rowsOf(waiting).map((row) => row.dataset.id) : []);
-  const news = added.filter((id) => !heard.has(id));
-  waiting = added.length || gone.length ? fresh : null;
-  pill(added.length);
-  if (news.length) {
-    arrivals.textContent = `${news.length} new request${news.length === 1 ? "" : "s"}`;
-    if (queue.dataset.list === "needs-you") for (const id of news) tell(come.get(id).dataset.tool, come.get(id).dataset.risk);
+  const unheard = added.filter((id) => !heard.has(id));
+  if (unheard.length) {
+    arrivals.textContent = news(unheard.length);
+    if (queue.dataset.list === "needs-you") for (const id of unheard) tell(come.get(id).dataset.tool, come.get(id).dataset.risk);
   }
-  // An empty list has nothing that could move; rows that left go once nobody points at them.
-  if (waiting && ((shown.size === 0 && !touched()) || (added.length === 0 && !touched()))) replace(waiting, false);
+  if (!added.length && !gone.length && !other.length) {
+    waiting = null;
+    pill(0);
+    return;
+  }
+  waiting = fresh;
+  pill(added.length);
+  for (const id of gone) grey(shown.get(id));
+  tidy();
 }
 
+// Once nobody points at the list: rows that left go, rows that changed say so. New rows still wait for their pill, unless
+// the list is empty, where nothing could move.
 function tidy() {
   if (!waiting || touched()) return;
-  const added = rowsOf(waiting).some((row) => !document.getElementById(row.id) || !queue.contains(document.getElementById(row.id)));
-  if (!added) replace(waiting, false);
-  else for (const row of queue.querySelectorAll(".gone")) row.remove();
+  const come = new Map(rowsOf(waiting).map((row) => [row.dataset.id, row]));
+  const shown = new Set(rowsOf(queue).map((row) => row.dataset.id));
+  const added = [...come.keys()].some((id) => !shown.has(id));
+  if (!added || shown.size === 0) {
+    replace(waiting, false);
+    return;
+  }
+  for (const row of rowsOf(queue)) {
+    const fresh = come.get(row.dataset.id);
+    if (!fresh) row.remove();
+    else if (fresh.dataset.version !== row.dataset.version) row.replaceWith(fresh.cloneNode(true));
+  }
+  mark();
+  showTimes(queue);
+  settle();
 }
 
 async function everything() {

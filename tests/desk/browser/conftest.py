@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.desk.browser.served import PASSWORD
+from tests.installation import ROOT, eventually, free_port
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+
+
+@dataclass
+class Served:
+    """A running desk and the pipe that steers it."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def _do(self, **command: Any) -> str:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        return str(json.loads(self.process.stdout.readline()))
+
+    def ask(self, path: str = "/project/src/old.py") -> str:
+        """Have robo ask to delete a file."""
+        return self._do(ask=["delete_file", {"path": path}])
+
+    def pay(self) -> str:
+        """Have robo ask to pay."""
+        wish = {"payee": "vendor/nordhav", "amount": "1.00", "currency": "USD", "reference": "2026-1187"}
+        return self._do(ask=["make_payment", wish])
+
+    def vote(self, who: str, request: str, decision: str, reason: str = "because") -> str:
+        """Have a person answer, somewhere else."""
+        return self._do(vote=[who, request, decision, reason])
+
+    def ready(self) -> bool:
+        assert self.process.poll() is None, "the desk did not start"
+        try:
+            with urlopen(f"{self.url}/readyz", timeout=5) as reply:
+                return bool(reply.status == 200)
+        except (URLError, OSError):
+            return False
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One desk for all browser tests; each test asks for requests of its own."""
+    folder, port = tmp_path_factory.mktemp("served"), free_port()
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("IMPRIMATUR_", "DJANGO_"))}
+    with (folder / "errors").open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.desk.browser.served", str(folder), str(port)],
+            cwd=ROOT,
+            env=clean,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    running = Served(f"http://localhost:{port}", process)
+    try:
+        eventually(running.ready, seconds=90)
+        yield running
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"no Chromium at {CHROMIUM}; set CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser, served: Served) -> Iterator[Page]:
+    """Rui's desk at 1280 px. Anything on the console that is an error fails the test."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, base_url=served.url)
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto("/accounts/login/")
+    page.fill("[name=login]", "rui")
+    page.fill("[name=password]", PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{served.url}/")
+    yield page
+    context.close()
+    # Being offline is something a test does on purpose.
+    assert not [text for text in wrong if "ERR_INTERNET_DISCONNECTED" not in text], wrong
