@@ -25,7 +25,7 @@ def _text(answer) -> str:
 def test_inviting_shows_a_command_that_enrols_and_shows_the_token_never_again(desk, world):
     answer = desk.post("ada", "agent_invite", data={"name": "clerk", "owner": world.rui.id, "enforcement": "E1"})
     command = re.search(
-        r"imprimatur enroll --url http://testserver --token (inv_\S+) --trust (\S+)<", answer.content.decode()
+        r"imprimatur enroll --url http://testserver --token (inv_\S+) --trust ([^<\s]+)<", answer.content.decode()
     )
     assert command is not None
     assert desk.last["kind"] == "agent.invited"
@@ -163,9 +163,7 @@ def test_revoking_a_delegation_says_what_falls_and_ends_it(desk, world):
     assert "1 passed on, to twin" in _text(desk.get("ada", "delegation_revoke", parent.id))
     desk.post("ada", "delegation_revoke", parent.id, data={"reason": "Project ended"})
     assert [desk.last["kind"], desk.last["body"]["reason"]] == ["delegation.revoked", "Project ended"]
-    assert "Project ended" in _text(desk.get("rui", "delegations")) or "Project ended" in _text(
-        desk.browser("rui").get("/delegations/?show=ended")
-    )
+    assert "Project ended" in _text(desk.browser("rui").get("/delegations/?show=ended"))
 
 
 def test_a_tool_is_read_back_before_it_is_registered_as_a_grant(desk, world):
