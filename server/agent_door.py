@@ -107,8 +107,10 @@ class AgentDoor:
 
 
 async def _committed(change: Future[T]) -> T:
-    """The result of a change. Raises Refused ``busy`` when it waited too long in the queue and was taken back in time:
-    then it is certain that nothing was decided. What the writer has taken up is waited for; its outcome must be told."""
+    """The result of a change. Raises Refused ``busy`` when it waited too long in the queue and was taken back in time.
+
+    Then it is certain that nothing was decided. What the writer has taken up is waited for: its outcome must be told.
+    """
     result = asyncio.wrap_future(change)
     done, _ = await asyncio.wait({result}, timeout=TAKEN_UP_WITHIN)
     if not done and change.cancel():

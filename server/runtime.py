@@ -10,6 +10,7 @@ from django.db import close_old_connections, connection
 
 from approvals import clock, live
 from audit import inbox, publisher, writer
+from audit.evidence import jobs
 from audit.log import utc_now
 from server import checks
 
@@ -22,7 +23,10 @@ _publisher: publisher.Publisher | None = None
 
 
 class Ticker(threading.Thread):
-    """Once a second: expiries, reminders, and what the worker handed back. A failing tick is logged, not fatal."""
+    """Once a second: expiries, reminders, what the worker handed back, bundles that lost their builder.
+
+    A failing tick is logged, not fatal.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="clock", daemon=True)
@@ -32,9 +36,9 @@ class Ticker(threading.Thread):
         try:
             while not self._stop_now.wait(TICK):
                 close_old_connections()
-                for work in (inbox.drain, lambda: clock.tick(utc_now())):
+                for work in (lambda now: inbox.drain(), clock.tick, jobs.look_after):
                     try:
-                        work()
+                        work(utc_now())
                     except Exception:
                         logger.exception("a tick of the clock failed; the next one tries again")
         finally:
@@ -51,6 +55,7 @@ def start() -> None:
     Raises ImproperlyConfigured when a guarantee does not hold: rather no desk than one that forgets.
     """
     global _clock, _publisher
+    checks.assert_known_schema()
     checks.assert_durable()
     writer.start()
     _publisher = publisher.Publisher()

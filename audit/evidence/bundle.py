@@ -7,6 +7,7 @@ but for the list of files and the commitments seen.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -46,12 +47,25 @@ def build(path: Path, checkpoint: Checkpoint | None = None, progress: Progress =
     """
     source = Source(checkpoint)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".bundle-") as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=_prefix(path)) as folder:
         staging = Staging(Path(folder) / "files")
         _fill(source, staging, progress)
         manifest = _manifest(source, staging)
         size = _zip(staging, path)
     return Built(path, source.size, manifest, size)
+
+
+def clear_away(path: Path) -> None:
+    """Remove what a process that was killed left of the bundle at ``path``. Only while nobody builds it."""
+    for left in path.parent.glob(f"{_prefix(path)}*"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+
+
+def _prefix(path: Path) -> str:
+    return f".bundle-{path.stem}-"
 
 
 def _fill(source: Source, staging: Staging, progress: Progress) -> None:
@@ -112,7 +126,7 @@ def _manifest(source: Source, staging: Staging) -> str:
 
 
 def _zip(staging: Staging, path: Path) -> int:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".bundle-", suffix=".zip")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=".zip")
     try:
         with os.fdopen(handle, "wb") as stream:
             writer = evidence_zip.Writer(stream)

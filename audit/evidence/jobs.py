@@ -1,8 +1,16 @@
-"""Bundles are built by a worker process: the RQ job, the result it hands back, and how far it is."""
+"""Bundles are built by a worker process: the RQ job, the result it hands back, how far it is, and what if it dies.
+
+Whoever builds a bundle holds a lock on a file beside it, which the kernel takes away when the process ends, however it
+ends. So a bundle that is said to be built while its lock is free lost its builder.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +19,21 @@ from django.conf import settings
 from redis.exceptions import RedisError
 from rq import get_current_job
 from rq.exceptions import NoSuchJobError
-from rq.job import Job
+from rq.job import Job, JobStatus
 
 from audit import inbox, log, outbox
 from audit.actions import ask_bundle, issue_bundle, note_bundle
 from audit.evidence import bundle
+from audit.models import Bundle
 
 logger = logging.getLogger(__name__)
 
+UNDERWAY = (Bundle.WAITING, Bundle.BUILDING)
+
 LONGEST = 3600  # seconds
+# A job that nobody has begun for so long is put on the queue again: Redis may have lost it.
+FORGOTTEN_AFTER = timedelta(minutes=1)
+BUILDER_ENDED = "The process that built it ended before it was done. Ask for a new bundle."
 
 
 def path_of(bundle_id: str) -> Path:
@@ -30,15 +44,64 @@ def path_of(bundle_id: str) -> Path:
 
 
 def build_bundle(bundle_id: str) -> None:
-    """The job: build the zip and hand the result to the writer. A failure is handed over too, and raised again."""
-    inbox.hand_over("bundle.begun", {"bundle": bundle_id})
+    """The job: build the zip and hand the result to the writer. A failure is handed over too, and raised again.
+
+    Does nothing when somebody builds this bundle already, or when it was built or given up before.
+    """
+    with _only_builder(bundle_id) as alone:
+        if not alone or not Bundle.objects.filter(pk=bundle_id, state__in=UNDERWAY).exists():
+            return
+        inbox.hand_over("bundle.begun", {"bundle": bundle_id})
+        try:
+            built = bundle.build(path_of(bundle_id), progress=_report)
+        except Exception as error:
+            inbox.hand_over("bundle.failed", {"bundle": bundle_id, "error": f"{type(error).__name__}: {error}"[:500]})
+            raise
+        result = {"bundle": bundle_id, "manifest": built.manifest, "size": built.size, "bytes": built.bytes}
+        inbox.hand_over("bundle.built", result)
+
+
+def look_after(now: datetime) -> None:
+    """Give up bundles whose builder died, and put forgotten ones on the queue again. For the clock of the writer."""
+    for row in Bundle.objects.filter(state__in=UNDERWAY):
+        with _only_builder(row.id) as alone:
+            if not alone:
+                continue
+            # With the lock in hand nobody builds; what was handed over before it was let go counts first.
+            inbox.drain()
+            state = Bundle.objects.values_list("state", flat=True).get(pk=row.pk)
+            if state == Bundle.BUILDING:
+                log.commit(note_bundle.apply, note_bundle.Command(row.id, BUILDER_ENDED))
+                bundle.clear_away(path_of(row.id))
+        if state == Bundle.WAITING and now - row.asked_at > FORGOTTEN_AFTER:
+            _remind(row.id)
+
+
+def _remind(bundle_id: str) -> None:
     try:
-        built = bundle.build(path_of(bundle_id), progress=_report)
-    except Exception as error:
-        inbox.hand_over("bundle.failed", {"bundle": bundle_id, "error": f"{type(error).__name__}: {error}"[:500]})
-        raise
-    result = {"bundle": bundle_id, "manifest": built.manifest, "size": built.size, "bytes": built.bytes}
-    inbox.hand_over("bundle.built", result)
+        job = Job.fetch(bundle_id, connection=django_rq.get_connection(), serializer=_serializer())
+        if job.get_status() in {JobStatus.QUEUED, JobStatus.DEFERRED, JobStatus.SCHEDULED}:
+            return
+    except NoSuchJobError:
+        pass
+    except RedisError:
+        return
+    enqueue({"bundle": bundle_id})
+
+
+@contextmanager
+def _only_builder(bundle_id: str) -> Iterator[bool]:
+    """Hold the lock of a bundle, or learn that somebody else does."""
+    path = path_of(bundle_id)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.stem}.lock")
+    with lock.open("wb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def progress(bundle_id: str) -> dict[str, Any] | None:
