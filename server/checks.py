@@ -9,6 +9,9 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+
+ROOMS = frozenset({"server", "approvals", "governance", "audit"})
 
 
 @register(Tags.security)
@@ -59,6 +62,23 @@ def durability(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[C
             id="imprimatur.E003",
         )
     ]
+
+
+def assert_known_schema(**_: Any) -> None:
+    """Refuse a database that a newer version has been at: what it keeps there we might not respect.
+
+    Raises ImproperlyConfigured. Runs before every migration and at every start of the web process.
+    """
+    loader = MigrationLoader(connection)
+    here = loader.disk_migrations
+    unknown = sorted(
+        f"{app}.{name}" for app, name in loader.applied_migrations if app in ROOMS and (app, name) not in here
+    )
+    if unknown:
+        raise ImproperlyConfigured(
+            f"This database was written by a newer version of Imprimatur ({', '.join(unknown)} is unknown here). "
+            "Install that version again, or restore a backup from before it."
+        )
 
 
 def assert_durable() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import BinaryIO
 
 from server.embedded import redis as embedded_redis
 from server.supervisor import Child, Supervisor
@@ -51,6 +54,35 @@ def port_problem(port: int) -> str:
     return ""
 
 
+def prepare_folder(data: Path) -> str:
+    """Make the data folder, for this user alone. Empty when that worked, else what is wrong."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if data.stat().st_mode & 0o077:
+            # Parameters, sessions and keys lie in there: nobody else on this machine may read them.
+            data.chmod(0o700)
+        with tempfile.TemporaryFile(dir=data):
+            pass
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        return f'The data folder {data} cannot be used: {reason}. Choose another: `make up ARGS="--data FOLDER"`.'
+    return ""
+
+
+def take_folder(data: Path) -> BinaryIO | None:
+    """Hold the folder until this process ends; None when another installation runs on it.
+
+    Two writers on one SQLite file, and two Redis servers on one socket, would each believe to be alone.
+    """
+    lock = (data / "up.lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
+
+
 def environment(options: argparse.Namespace, redis_socket: Path | None) -> dict[str, str]:
     """What every child gets. Settings that the operator already set are left alone."""
     values = {
@@ -69,7 +101,7 @@ def environment(options: argparse.Namespace, redis_socket: Path | None) -> dict[
         realm = known
     values["IMPRIMATUR_REALM"] = realm or ("demo.imprimatur.localhost" if options.demo else "imprimatur.localhost")
     if redis_socket is not None:
-        values["IMPRIMATUR_REDIS_URL"] = f"unix://{redis_socket}"
+        values["IMPRIMATUR_REDIS_URL"] = embedded_redis.url_of(redis_socket)
     return values
 
 
@@ -98,7 +130,19 @@ def main(argv: list[str] | None = None) -> int:
     problem = port_problem(options.port)
     if problem:
         raise SystemExit(problem)
-    options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.umask(0o077)
+    problem = prepare_folder(options.data)
+    if problem:
+        raise SystemExit(problem)
+    lock = take_folder(options.data)
+    if lock is None:
+        raise SystemExit(f"An installation already runs on {options.data}. Stop it first, or choose another folder.")
+    with lock:
+        return run(options)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Set up the folder, which is ours alone, and supervise."""
     children: list[Child] = []
     redis_socket: Path | None = None
     if not os.environ.get("IMPRIMATUR_REDIS_URL"):

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 # A unix socket's path has room for 107 bytes; longer ones fail with an error nobody understands.
 LONGEST_SOCKET_PATH = 100
@@ -49,6 +50,11 @@ def socket_for(data: Path) -> Path:
     if len(str(path)) <= LONGEST_SOCKET_PATH:
         return path
     return Path(tempfile.mkdtemp(prefix="imprimatur-")) / "redis.sock"
+
+
+def url_of(socket: Path) -> str:
+    """The address of the socket as clients take it. The folder may have any name."""
+    return f"unix://{quote(str(socket))}"
 
 
 def command(binary: str, socket: Path, data: Path) -> list[str]:
