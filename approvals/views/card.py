@@ -144,6 +144,8 @@ def card_page(person: Person, request: ActionRequest) -> CardPage:
     """Gather the page."""
     now = utc_now()
     state = words.state_now(request, now)
+    # Entries before openings: words that were committed together with an entry are then never missing beside it.
+    payloads = [payload_of(row) for row in Entry.objects.filter(subject=request.id).order_by("index")]
     known = openings.values(request.id)
     binding = canonical.loads(bytes(request.binding))
     votes = eligibility.live_votes(request)
@@ -166,7 +168,7 @@ def card_page(person: Person, request: ActionRequest) -> CardPage:
         authority=_authority(request.delegation) if request.delegation is not None else None,
         answers=answers(person, request, now),
         alike=_alike(request, now),
-        timeline=_timeline(request, known),
+        timeline=_timeline(request, payloads, known),
         votes=[(vote, words.ASSURANCE.get(vote.assurance, ""), _text(known, vote.reason)) for vote in votes],
         binding=bytes(request.binding).decode("utf-8"),
         mine=any(vote.person_id == person.pk for vote in votes),
@@ -339,9 +341,8 @@ def _alike(request: ActionRequest, now: datetime) -> list[Alike]:
     return alike
 
 
-def _timeline(request: ActionRequest, known: Mapping[str, Any]) -> list[Said]:
+def _timeline(request: ActionRequest, payloads: Sequence[Mapping[str, Any]], known: Mapping[str, Any]) -> list[Said]:
     """What the log says of this request, in order, with the words that are still at hand."""
-    payloads = [payload_of(row) for row in Entry.objects.filter(subject=request.id).order_by("index")]
     names = _names(payloads)
     timeline = []
     for payload in payloads:

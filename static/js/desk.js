@@ -133,13 +133,15 @@ async function everything() {
 }
 
 // The card: the timeline grows by itself; anything that could matter to an answer waits for the reader's own click.
+const said = (thread) => [...thread.querySelectorAll("li > span")].map((line) => line.textContent).join("\n");
+
 async function card() {
   const shown = panel.querySelector("[data-request]");
   if (!shown) return;
   const fresh = (await part(`/requests/${encodeURIComponent(shown.dataset.request)}/`))?.querySelector("[data-request]");
   if (!fresh || fresh.dataset.request !== panel.querySelector("[data-request]")?.dataset.request) return;
   const threads = [shown.querySelector("#thread ol"), fresh.querySelector("#thread ol")];
-  if (threads[0] && threads[1] && threads[0].children.length !== threads[1].children.length) {
+  if (threads[0] && threads[1] && said(threads[0]) !== said(threads[1])) {
     threads[0].replaceChildren(...threads[1].cloneNode(true).childNodes);
     showTimes(threads[0]);
   }
