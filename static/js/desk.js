@@ -132,9 +132,9 @@ async function everything() {
   }
 }
 
-// The card: the timeline grows by itself; anything that could matter to an answer waits for the reader's own click.
 const said = (thread) => [...thread.querySelectorAll("li > span")].map((line) => line.textContent).join("\n");
 
+// The card: the timeline grows by itself; anything that could matter to an answer waits for the reader's own click.
 async function card() {
   const shown = panel.querySelector("[data-request]");
   if (!shown) return;
