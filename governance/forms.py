@@ -8,6 +8,7 @@ from typing import Any
 
 from django import forms
 
+from audit.log import utc_now
 from governance.models import ROLES, Agent, Delegation, Pause, Person, Tool
 from imprimatur.formats import canonical, delegation
 from imprimatur.formats.digests import fingerprint
@@ -299,9 +300,15 @@ class ExplainForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         rows = Delegation.objects.select_related("subject").order_by("subject__name", "-issued_at")[:500]
+        now = utc_now()
+        live: list[tuple[str, str]] = []
+        ended: list[tuple[str, str]] = []
+        for row in rows:
+            stands = row.revoked_at is None and row.not_before <= now < row.not_after
+            (live if stands else ended).append((row.id, f"{row.subject.name} · {fingerprint(row.id)}"))
         field = self.fields["delegation"]
         assert isinstance(field, forms.ChoiceField)
-        field.choices = [(row.id, f"{row.subject.name} · {fingerprint(row.id)}") for row in rows]
+        field.choices = [*live, *([("Ended", ended)] if ended else [])]
 
     def clean_parameters(self) -> Mapping[str, Any]:
         """The parameters, strictly parsed."""

@@ -14,25 +14,26 @@ from imprimatur.verify.claims import Report
 # Verifying reads every entry. What takes longer than a page may take is for the command line.
 LARGEST = 50_000_000  # bytes
 
-# What each claim is about, as a sentence. A claim that the verifier adds later shows its own name until it has one.
+# What each claim is about, as a sentence, in the order in which a report answers: authority first, then what people
+# decided, then the log, then the file. A claim that the verifier adds later shows its own name until it has one.
 TITLES = {
-    "zip": "The bundle is one well-formed file",
-    "files": "No file was changed, added or left out",
-    "manifest": "The list of files is signed by this installation",
-    "checkpoint": "The log signed this checkpoint",
-    "tree": "The log holds exactly these entries, in this order",
-    "earlier checkpoints": "Nothing was rewritten between checkpoints",
-    "witnesses": "Somebody else saw the same log",
-    "history": "Every entry follows the rules",
     "grants": "Every capability traces to a person’s signature",
     "people": "The keys of people are the ones you know",
+    "effects": "Effects follow from the parameters, not from what agents claim",
     "policy": "Only policies you know were in force",
     "votes": "Every approval has the votes it needed, from different people",
     "statements": "People signed what the log says they decided",
-    "openings": "What is disclosed is what was committed to",
-    "effects": "Effects follow from the parameters, not from what agents claim",
     "cards": "People were shown what was executed",
+    "history": "Every entry follows the rules",
+    "tree": "The log holds exactly these entries, in this order",
+    "checkpoint": "The log signed this checkpoint",
+    "earlier checkpoints": "Nothing was rewritten between checkpoints",
+    "witnesses": "Somebody else saw the same log",
+    "openings": "What is disclosed is what was committed to",
     "copies": "Copies for reading agree with the log",
+    "manifest": "The list of files is signed by this installation",
+    "files": "No file was changed, added or left out",
+    "zip": "The bundle is one well-formed file",
 }
 
 

@@ -20,7 +20,7 @@ from audit.evidence import jobs, reading
 from audit.models import Bundle
 from audit.views.guard import ADMIN, AUDITOR, page, refuse
 from audit.views.log import standing
-from imprimatur.verify.claims import INVALID, VALID, Claim
+from imprimatur.verify.claims import CANNOT_TELL, INVALID, VALID, Claim
 
 UNDERWAY = (Bundle.WAITING, Bundle.BUILDING)
 
@@ -92,10 +92,25 @@ def summary(request: HttpRequest) -> HttpResponse:
     if newest is not None:
         try:
             report = reading.report_of(newest)
-            context |= {"report": report, "claims": [_claim(claim) for claim in report.claims]}
+            context |= {
+                "report": report,
+                "claims": _in_order(report.claims),
+                "open": _count(report.claims, CANNOT_TELL),
+            }
         except reading.CannotSummarise as error:
             context["why_not"] = str(error)
     return render(request, "audit/summary.html", context)
+
+
+def _in_order(claims: list[Claim]) -> list[dict[str, Any]]:
+    """What is broken first, then as a report answers."""
+    places = {name: place for place, name in enumerate(reading.TITLES)}
+    found = sorted(claims, key=lambda claim: (claim.verdict != INVALID, places.get(claim.name, len(places))))
+    return [_claim(claim) for claim in found]
+
+
+def _count(claims: list[Claim], verdict: str) -> int:
+    return sum(claim.verdict == verdict for claim in claims)
 
 
 def _claim(claim: Claim) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from governance.forms import InviteForm, ReasonForm, SinceForm
 from governance.models import ADMIN, AUDITOR, REVIEWER, Agent, AgentKey, Invitation, Pause, Person
 from governance.views import commands, listing
 from governance.views.edge import act, page, person_at, sheet
+from imprimatur.formats.digests import fingerprint, sha256
 
 RECENT = 15
 
@@ -83,7 +84,10 @@ def one(request: HttpRequest, agent_id: str) -> HttpResponse:
         "governance/agent.html",
         {
             "agent": agent,
-            "keys": agent.keys.order_by("-added_at"),
+            "keys": [
+                {"row": key, "fingerprint": fingerprint(sha256(bytes(key.public_key)))}
+                for key in agent.keys.order_by("-added_at")
+            ],
             "delegations": [listing.row(each) for each in listing.held_by(agent)],
             "entries": [(row, kinds.sentence(selectors.payload_of(row), named)) for row in rows],
             "pause": pauses.standing(agent.id, ""),

@@ -70,19 +70,27 @@ def test_an_entry_shows_its_bytes_and_once_published_a_proof_that_holds(desk, wo
 
 
 def test_openings_are_shown_and_once_erased_said_to_be(desk, world):
+    from audit.log import Actor, Writer
     from audit.models import Opening
-    from audit.selectors import entry_detail
-
-    # Any commitment that stands in an entry opens the same way; a justification is the shortest.
-    from audit.views import log as view
     from imprimatur.formats import commitments
+    from imprimatur.formats.ids import new_id
 
-    commitment, opening = commitments.commit(b"s" * 32, "justification", "<i>because</i>")
-    row = Opening(commitment=commitment, name="justification", key=opening.key, value=b'"<i>because</i>"')
-    assert view._opening(commitment, "justification", row)["value"] == "<i>because</i>"
-    row.value = None
-    assert view._opening(commitment, "justification", row)["state"] == "erased"
-    assert view._opening(commitment, "justification", None)["state"] == "missing"
+    commitment, opening = commitments.commit(b"s" * 32, "comment", "<i>because</i>")
+    row = Opening(commitment=commitment, name="comment", key=opening.key, value=b'"<i>because</i>"')
+
+    def say(writer: Writer, request: str):
+        actor = Actor("person", world.rui.id, assurance="H0")
+        return writer.append(
+            "comment.added", subject=request, actor=actor, body={"request": request, "comment": commitment}
+        )
+
+    index = commit(say, new_id("act", world.robo.enrolled_at)).index
+    assert "Not held here" in _text(desk.get("audra", "entry", index))
+    row.save()
+    assert "&lt;i&gt;because&lt;/i&gt;" in desk.get("audra", "entry", index).content.decode()
+    Opening.objects.filter(pk=commitment).update(value=None, erased_at=world.robo.enrolled_at)
+    page = _text(desk.get("audra", "entry", index))
+    assert "Erased" in page and "because" not in page
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
