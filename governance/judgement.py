@@ -146,18 +146,24 @@ def still_allowed(writer: Writer, *, delegation: Delegation, tool: str, tool_dig
     if pause is not None:
         return Refused("paused", f"Paused ({pause.scope}). Nothing runs until it is lifted. Do not start.")
     try:
-        chain = chain_of(Delegation.objects.select_related("issuer_person__user", "subject").get(pk=delegation.pk))
+        standing_chain(writer, delegation)
     except Refused as error:
         return error
-    fallen = standing.fault(chain)
-    if fallen is not None:
-        return fallen
-    if not all(link.not_before <= writer.now < link.not_after for link in chain):
-        return Refused("delegation-expired", "A delegation this rests on is not valid now. Do not start.")
     registered = registry.tool(tool)
     if (registered.digest if registered else "") != tool_digest:
         return Refused("invalidated", "The tool changed in the registry since then. Do not start; ask again.")
     return None
+
+
+def standing_chain(writer: Writer, delegation: Delegation) -> list[Delegation]:
+    """The chain of a delegation, root first, if all of it stands and is valid now. Raises Refused when it does not."""
+    chain = chain_of(Delegation.objects.select_related("issuer_person__user", "subject").get(pk=delegation.pk))
+    fallen = standing.fault(chain)
+    if fallen is not None:
+        raise fallen
+    if not all(link.not_before <= writer.now < link.not_after for link in chain):
+        raise Refused("delegation-expired", "A delegation this rests on is not valid now. Do not start.")
+    return chain
 
 
 def _judge(wish: Wish, now: datetime) -> Judgement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from approvals import eligibility, statements, transitions
@@ -10,6 +11,7 @@ from approvals.actions import recall_vote
 from approvals.models import ActionRequest, Vote
 from approvals.notifications import topics
 from audit.log import Actor, Writer, commit
+from governance import judgement
 from governance.errors import Refused
 from governance.models import Person
 from imprimatur.rules import states
@@ -82,6 +84,7 @@ def apply(writer: Writer, command: Command) -> Result:
 
     votes = eligibility.live_votes(request)
     others = votes
+    ends = request.expires_at
     mine: list[Vote] = []
     if command.decision == "deny":
         # Whoever approved may still change their mind to no: the earlier answer is recalled in the same breath.
@@ -99,6 +102,7 @@ def apply(writer: Writer, command: Command) -> Result:
             raise Refused("invalid", "Say why you deny this: the agent and the auditors will read it.")
     else:
         _may_allow(request, command, stage.kind)
+        ends = _authority_ends(writer, request)
     statements.check_against(command.draft, request, person, command.decision, number)
     if command.decision == "confirm":
         expected = statements.vote_digest(others[-1]) if others else None
@@ -108,7 +112,7 @@ def apply(writer: Writer, command: Command) -> Result:
     for earlier in mine:
         recall_vote.write(writer, request, earlier, person, "")
     vote = _write(writer, command, request, person, number)
-    _resolve(writer, request, [*others, vote], command)
+    _resolve(writer, request, [*others, vote], command, ends)
     return Result(request, vote.index)
 
 
@@ -157,7 +161,17 @@ def _write(writer: Writer, command: Command, request: ActionRequest, person: Per
     )
 
 
-def _resolve(writer: Writer, request: ActionRequest, votes: list[Vote], command: Command) -> None:
+def _authority_ends(writer: Writer, request: ActionRequest) -> datetime:
+    """When the authority that the request rests on ends. Raises Refused when it has ended: then there is nothing to
+    approve, whoever says so."""
+    if request.delegation is None:
+        raise Refused("out-of-scope", "This request rests on no delegation, so it cannot be approved.")
+    return min(link.not_after for link in judgement.standing_chain(writer, request.delegation))
+
+
+def _resolve(
+    writer: Writer, request: ActionRequest, votes: list[Vote], command: Command, ends: datetime
+) -> None:
     counted = eligibility.votes_that_still_count(request, votes)
     event = vote_event(request.state, eligibility.count(request, counted))
     if event == "deny":
@@ -166,7 +180,7 @@ def _resolve(writer: Writer, request: ActionRequest, votes: list[Vote], command:
         )
     elif event == "stage_met":
         transitions.step(request, "stage_met")
-        request.expires_at = writer.now + topics.CONFIRMATION_WINDOW
+        request.expires_at = min(writer.now + topics.CONFIRMATION_WINDOW, ends)
         request.reminded_at = request.escalated_at = None
         transitions.save(writer, request)
         topics.asked(writer, request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from approvals import transitions
@@ -14,6 +14,7 @@ from audit.log import Actor, Appended, Writer
 from audit.models import Opening
 from governance import judgement, spend
 from governance.errors import Refused
+from governance.models import AgentKey
 from imprimatur.formats import canonical
 from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import states
@@ -73,6 +74,7 @@ def apply(writer: Writer, command: Command) -> Result:
     before = ActionRequest.objects.filter(agent=command.agent, idempotency_key=command.idempotency_key).first()
     if before is not None:
         return _again(before, command)
+    _check_key(command)
     verdict = judgement.recheck(writer, command.judgement)
     request = _row(writer, command, verdict)
     code = verdict.code or ""
@@ -122,6 +124,13 @@ def _again(request: ActionRequest, command: Command) -> Result:
     return Result(request, fresh=False)
 
 
+def _check_key(command: Command) -> None:
+    # The signature was checked before the lock; a key that was rotated away or revoked since then asks for nothing.
+    key = AgentKey.objects.filter(pk=command.key, agent=command.agent).first()
+    if key is None or key.revoked_since is not None or key.retired_at is not None:
+        raise Refused("key-revoked", "The key that signed this is no longer in use.")
+
+
 def _not_too_many(command: Command) -> None:
     held = ActionRequest.objects.filter(key=command.key, state__in=states.PENDING_STATES).count()
     if held >= MOST_PENDING:
@@ -132,11 +141,13 @@ def _not_too_many(command: Command) -> None:
 
 
 def _row(writer: Writer, command: Command, verdict: judgement.Judgement) -> ActionRequest:
+    # From the judgement that stands: the delegation may have been issued after the command was put together.
+    leaf = verdict.delegation
     return ActionRequest(
         id=command.id,
         agent_id=command.agent,
         key_id=command.key,
-        delegation_id=command.delegation,
+        delegation_id=leaf.pk if leaf is not None else None,
         delegation_claimed=command.delegation_claimed,
         idempotency_key=command.idempotency_key,
         comparison=command.comparison,
@@ -164,8 +175,16 @@ def _row(writer: Writer, command: Command, verdict: judgement.Judgement) -> Acti
         settle=command.settle,
         executor=command.executor,
         created_at=writer.now,
-        expires_at=writer.now + command.ttl,
+        expires_at=_until(writer, command, verdict),
     )
+
+
+def _until(writer: Writer, command: Command, verdict: judgement.Judgement) -> datetime:
+    """Nobody is asked for longer than the authority lasts: an approval after that could not be redeemed."""
+    asked = writer.now + command.ttl
+    if verdict.outcome != "pending":
+        return asked
+    return min([asked, *(link.not_after for link in verdict.chain)])
 
 
 def _redeem_at_once(writer: Writer, command: Command, request: ActionRequest, *, paused: bool) -> str:

@@ -186,12 +186,12 @@ def _corrected(facts: Facts, entry: Mapping[str, Any]) -> None:
         facts.hold(facts.forgotten_delegations, rulebook.SPEND, "there is no such delegation")
         return
     amount = money.read_amount(body["amount"])
-    for _, link in links:
-        spend = link.document.get("spend", {})
-        facts.hold(spend.get("unit") == body["unit"], rulebook.SPEND, "the delegation's money is in another unit")
-        facts.hold(amount <= link.spent, rulebook.SPEND, "more is given back than was spent")
-    for _, link in links:
-        link.spent -= amount
+    # One entry for each delegation of the chain: each speaks of itself alone.
+    link = links[-1][1]
+    spend = link.document.get("spend", {})
+    facts.hold(spend.get("unit") == body["unit"], rulebook.SPEND, "the delegation's money is in another unit")
+    facts.hold(amount <= link.spent, rulebook.SPEND, "more is given back than was spent")
+    link.spent -= amount
 
 
 def _registered(facts: Facts, entry: Mapping[str, Any]) -> None:
