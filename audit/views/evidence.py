@@ -116,7 +116,16 @@ def _count(claims: list[Claim], verdict: str) -> int:
 def _claim(claim: Claim) -> dict[str, Any]:
     shown = {VALID: ("valid", "Holds"), INVALID: ("invalid", "Broken")}
     style, word = shown.get(claim.verdict, ("unknown", "Cannot tell"))
-    return {"style": style, "word": word, "claim": claim, "title": reading.TITLES.get(claim.name, claim.name)}
+    first, _, rest = claim.detail.partition(" ")
+    # A sentence begins with a capital, except where it begins with the name of a file.
+    detail = f"{first if '.' in first else first[:1].upper() + first[1:]} {rest}".strip()
+    return {
+        "detail": detail,
+        "style": style,
+        "word": word,
+        "claim": claim,
+        "title": reading.TITLES.get(claim.name, claim.name),
+    }
 
 
 def _shown(row: Bundle) -> dict[str, Any]:
