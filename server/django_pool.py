@@ -7,13 +7,26 @@ are leased instead: persistent database connections work again, and the number o
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.core.handlers.asgi import ASGIHandler
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
 
 THREADS = 4
+
+
+async def piece_by_piece(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Read a synchronous stream one piece at a time, on the request's thread.
+
+    Django would read it whole before sending the first byte: an export of a million entries would fill the memory.
+    """
+    take = sync_to_async(lambda: next(parts, None))
+    while (part := await take()) is not None:
+        yield part
 
 
 class PooledDjango(ASGIHandler):
@@ -40,3 +53,9 @@ class PooledDjango(ASGIHandler):
                         SyncToAsync.context_to_thread_executor.pop(context, None)
             finally:
                 self._free.append(executor)
+
+    async def send_response(self, response: HttpResponseBase, send: Any) -> None:
+        """Send a response; a stream goes out as it is made."""
+        if isinstance(response, StreamingHttpResponse) and not response.is_async:
+            response.streaming_content = piece_by_piece(iter(response.streaming_content))  # type: ignore[arg-type]
+        await super().send_response(response, send)
