@@ -20,7 +20,6 @@ from audit.evidence import jobs, reading
 from audit.models import Bundle
 from audit.views.guard import ADMIN, AUDITOR, page, refuse
 from audit.views.log import standing
-from audit.views.streaming import streamed
 from imprimatur.verify.claims import CANNOT_TELL, INVALID, VALID, Claim
 
 UNDERWAY = (Bundle.WAITING, Bundle.BUILDING)
@@ -75,7 +74,7 @@ def download(request: HttpRequest, bundle_id: str) -> HttpResponseBase:
         return refuse(request, 404, "The file is gone", "It was removed from this server. Ask for a new bundle.")
     name = f"{row.id}.zip"
     answer = FileResponse(path.open("rb"), as_attachment=True, filename=name, content_type="application/zip")
-    return streamed(request, answer)
+    return answer
 
 
 @page(ADMIN, AUDITOR)

@@ -21,7 +21,6 @@ from audit.log import utc_now
 from audit.models import Entry, LogHead
 from audit.publisher import published_size
 from audit.views.guard import ADMIN, AUDITOR, REVIEWER, page, refuse
-from audit.views.streaming import streamed
 from imprimatur.formats import canonical
 from imprimatur.formats.tiles import TileError
 
@@ -89,7 +88,7 @@ def export(request: HttpRequest, form: str) -> HttpResponseBase:
     write: Callable[[QuerySet[Entry]], Iterator[bytes]] = exporting.jsonl if form == "jsonl" else exporting.csv
     answer = StreamingHttpResponse(write(selectors.entries(filters.filters())), content_type=TYPES[form])
     answer["Content-Disposition"] = f'attachment; filename="imprimatur-log.{form}"'
-    return streamed(request, answer)
+    return answer
 
 
 @page(ADMIN, REVIEWER, AUDITOR)
