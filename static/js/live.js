@@ -10,6 +10,7 @@ let holder = document.getElementById("socket");
 let open = false;
 let heard = performance.now();
 let over = false;
+let failed = -1; // when an answer last failed to come; only what was asked after that proves that we are back
 let wrapper = null;
 let listener = { changed() {}, everything: async () => {} };
 
@@ -36,6 +37,7 @@ function signedOut() {
 
 // One part of a page, or null when there is none to be had. Never throws.
 export async function part(address) {
+  const asked = performance.now();
   try {
     const answer = await fetch(address, { headers: { "HX-Request": "true" }, credentials: "same-origin", redirect: "manual" });
     if (answer.status === 401 || answer.status === 403 || answer.type === "opaqueredirect") {
@@ -44,9 +46,13 @@ export async function part(address) {
     }
     if (!answer.ok) throw new Error(String(answer.status));
     const html = await answer.text();
-    if (!over) say("");
+    if (!over && asked > failed) {
+      failed = -1;
+      say("");
+    }
     return new DOMParser().parseFromString(html, "text/html").body;
   } catch {
+    failed = performance.now();
     const at = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" }).format(new Date());
     if (!over && banner?.hidden !== false) say(`Offline since ${at}. What you see may be old, and nothing can be sent. Silence still denies.`);
     return null;
@@ -100,7 +106,7 @@ setInterval(() => {
     open = false;
     wrapper?.reconnect();
   }
-  if (!open && document.visibilityState === "visible") listener.everything();
+  if ((!open || failed >= 0) && document.visibilityState === "visible") listener.everything();
 }, ASK_EVERY);
 addEventListener("online", () => listener.everything());
 addEventListener("offline", () => part(location.pathname));
