@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.group import Robo, Visitor, assert_whole, find_robo, log_size, payloads, ready
+from tests.faults.group import MARKS, Robo, Visitor, assert_whole, children, find_robo, log_size, payloads, ready
 from tests.faults.postbox import Postbox
-from tests.installation import Installation, installation
+from tests.installation import Installation, eventually, installation
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +41,7 @@ def desk(shared: Installation) -> Iterator[Installation]:
     Invariant 2 is held here for every fault: nothing that a person has to answer was allowed without a vote.
     """
     ready(shared)
+    eventually(lambda: set(children(shared)) == set(MARKS))
     before = log_size(shared)
     yield shared
     ready(shared)

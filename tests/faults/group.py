@@ -218,9 +218,11 @@ class Visitor:
 
     def post(self, path: str, page: str, **fields: str) -> httpx2.Response:
         """Send the form on a page, with its hidden fields."""
-        html = self.http.get(page).text
-        hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', html))
-        return self.http.post(path, data={**hidden, **fields})
+        return self.http.post(path, data={**self.hidden(page), **fields})
+
+    def hidden(self, page: str) -> dict[str, str]:
+        """The hidden fields of a page."""
+        return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', self.http.get(page).text))
 
     def answer(self, request: str, act: str, **fields: str) -> httpx2.Response:
         """Approve, deny or confirm as a browser does."""

@@ -63,7 +63,7 @@ def assert_over(running: Installation, had: list[int]) -> None:
 def test_it_stops_on_either_signal_and_goes_on_with_the_same_log(data: Path) -> None:
     port = free_port()
     with installation(data, demo=False, port=port, environment={"IMPRIMATUR_REALM": REALM}) as first:
-        assert set(children(first)) == {"redis", "web", "worker"}
+        eventually(lambda: set(children(first)) == {"redis", "web", "worker"})
         eventually(lambda: rows(first, "select 1 from audit_checkpoint"))
         assert_over(first, stopped_by(signal.SIGINT, first))
     people = rows(first, "select id, name from governance_person")

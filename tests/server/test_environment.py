@@ -30,7 +30,7 @@ def test_a_secret_may_lie_in_a_file_which_goes_first(give, tmp_path: Path) -> No
     give("THING_FILE", str(file))
     assert env.text("THING") == "from the file"
     give("THING_FILE", str(tmp_path / "none"))
-    with pytest.raises(ImproperlyConfigured, match="IMPRIMATUR_THING_FILE.*cannot be read: No such file"):
+    with pytest.raises(ImproperlyConfigured, match=r"IMPRIMATUR_THING_FILE.*cannot be read: No such file"):
         env.text("THING")
     give("THING_FILE", str(tmp_path))
     with pytest.raises(ImproperlyConfigured, match="IMPRIMATUR_THING_FILE"):

@@ -68,7 +68,11 @@ def group(folder: Path, children: str) -> Iterator[subprocess.Popen[str]]:
     """A supervisor over these children, in a process of its own."""
     script = GROUP + f"sys.exit(Supervisor([{children}], say).run(lambda: say('ready')))"
     process = subprocess.Popen(
-        [sys.executable, "-c", script, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-c", script, str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         yield process
