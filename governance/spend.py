@@ -8,18 +8,20 @@ Only an overrun that a tool reports afterwards can lift ``spent`` above the limi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from django.conf import settings
 from django.db import connection
 from django.db.models import F, Sum
+from django.db.models.functions import Least
 
 from audit.log import Writer
 from governance.access import chain_of
 from governance.errors import Refused
 from governance.models import Delegation, Reservation
 from governance.standing import document_of
-from imprimatur.rules.money import format_amount, parse_amount
-from imprimatur.rules.spend import Account, LedgerError, OverBudget
+from imprimatur.rules.money import MAX_MICRO, format_amount, parse_amount
+from imprimatur.rules.spend import Account, LedgerError, OverBudget, settled
 
 
 def account_of(row: Delegation) -> Account:
@@ -69,7 +71,7 @@ def spend(writer: Writer, request_id: str) -> None:
     """Turn what the request reserved into money spent, at redeem. Doing it again changes nothing."""
     for held in _held(request_id, Reservation.RESERVED):
         Delegation.objects.filter(pk=held.delegation_id).update(
-            reserved=F("reserved") - held.amount, spent=F("spent") + held.amount
+            reserved=F("reserved") - held.amount, spent=Least(F("spent") + held.amount, MAX_MICRO)
         )
         _mark(held, Reservation.SPENT)
 
@@ -94,7 +96,7 @@ def settle(writer: Writer, request_id: str, actual_micro: int) -> bool:
     rows = {row.pk: row for row in _locked([held.delegation_id for held in spent])}
     for held in spent:
         row = rows[held.delegation_id]
-        account = account_of(row).settle(held.amount, actual_micro)
+        account = replace(account_of(row), spent=settled(row.spent, held.amount, actual_micro))
         over = over or account.reserved + account.spent > account.limit
         Delegation.objects.filter(pk=row.pk).update(spent=account.spent)
         Reservation.objects.filter(pk=held.pk).update(amount=actual_micro)

@@ -120,7 +120,8 @@ def not_redeemable(request: ActionRequest) -> Refused:
 
 
 def _authority(writer: Writer, request: ActionRequest, command: Command) -> None:
-    if request.agent.state != Agent.ACTIVE:
+    # The one who asked, and the one who runs it: a service has an agent's key, and may be suspended like any other.
+    if Agent.objects.filter(pk__in={request.agent_id, command.agent}).exclude(state=Agent.ACTIVE).exists():
         raise Refused("suspended", "This agent is suspended. Do not start.")
     keys = AgentKey.objects.filter(pk__in={request.key_id, command.key})
     if len(keys) != len({request.key_id, command.key}) or any(key.revoked_since is not None for key in keys):

@@ -302,7 +302,7 @@ def _authority(leaf: Delegation) -> Authority | None:
                 None,
             )
         )
-    used = leaf.spent + leaf.reserved
+    used = min(leaf.spent + leaf.reserved, money.MAX_MICRO)  # an overrun may be larger than any amount has a name for
     spent = f"{money.format_amount(used)} of {money.format_amount(leaf.limit)} {leaf.unit}" if leaf.limit else ""
     return Authority(
         delegation=leaf.pk,

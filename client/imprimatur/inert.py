@@ -17,6 +17,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import groupby
 
 OPEN, CLOSE = "\u27e6", "\u27e7"
@@ -109,11 +110,13 @@ def _within(code: int, ranges: Iterable[tuple[int, int]]) -> bool:
     return any(low <= code <= high for low, high in ranges)
 
 
+@lru_cache(maxsize=4096)
 def _alphabet(character: str) -> str:
     code = ord(character)
     return next((name for name, ranges in _ALPHABETS if _within(code, ranges)), "other")
 
 
+@lru_cache(maxsize=4096)
 def _hidden(character: str) -> bool:
     code = ord(character)
     if 0x20 <= code < 0x7F:

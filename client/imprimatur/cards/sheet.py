@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from difflib import SequenceMatcher
 from typing import Any
@@ -15,7 +16,8 @@ from imprimatur.rules.tools import PLACEHOLDER
 UNKNOWN_NOTE = "not a field this card knows; shown as sent"
 CLAIMED_NOTE = "claimed by the agent; the registry does not know this tool"
 WITHHELD = "withheld"
-_DIFF_LIMIT = 4_000_000
+_DIFF_LIMIT = 1_000_000
+_OFTEN = 8  # a line that occurs more often than this is matched beside others, and never searched for
 
 _UNDO = {
     "read-only": "Nothing changes.",
@@ -271,7 +273,10 @@ def difference(before: list[str], after: list[str]) -> list[tuple[str, str]]:
     if len(old) * len(new) > _DIFF_LIMIT:
         middle = [("-", line) for line in old] + [("+", line) for line in new]
     else:
-        for what, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        # Lines that repeat make the search cubic: two lines a thousand times would hold up the desk for a minute.
+        times = Counter(new)
+        matcher = SequenceMatcher(lambda line: times[line] > _OFTEN, old, new, autojunk=False)
+        for what, a, b, c, d in matcher.get_opcodes():
             if what == "equal":
                 middle += [(" ", line) for line in old[a:b]]
             else:

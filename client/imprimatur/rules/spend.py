@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from imprimatur.rules.money import MAX_MICRO
+
 
 class OverBudget(ValueError):
     """The money is not there. Nothing was reserved."""
@@ -69,7 +71,7 @@ class Account:
         Raises:
             LedgerError: when less than that is reserved.
         """
-        return replace(self.release(amount), spent=self.spent + amount)
+        return replace(self.release(amount), spent=settled(self.spent, 0, amount))
 
     def settle(self, reserved: int, actual: int) -> Account:
         """Replace what one redeemed action had set aside (`reserved`, now spent) by what it really cost.
@@ -84,7 +86,16 @@ class Account:
         _check(actual)
         if reserved > self.spent:
             raise LedgerError("More is settled than was spent.")
-        return replace(self, spent=self.spent - reserved + actual)
+        return replace(self, spent=settled(self.spent, reserved, actual))
+
+
+def settled(spent: int, reserved: int, actual: int) -> int:
+    """What counts as spent once an action that had set aside `reserved` is reported to have cost `actual`.
+
+    A person may have given back some of it before. The sum stops at the largest amount there is, which is above every
+    limit: whatever is reported, it can be written down, and blocks what follows.
+    """
+    return min(MAX_MICRO, max(0, spent - reserved) + actual)
 
 
 def reserve_all(accounts: Sequence[Account], amount: int) -> list[Account]:

@@ -9,7 +9,7 @@ from typing import Any
 from imprimatur.formats import canonical, commitments, digests, ed25519, httpsig
 from imprimatur.formats.encoding import un_b64, un_b64u
 from imprimatur.formats.timestamps import format_time, parse_time
-from imprimatur.rules import money, quorum, states
+from imprimatur.rules import money, quorum, spend, states
 from imprimatur.rules.risk import Risk
 from imprimatur.verify import authority, rulebook, votes
 from imprimatur.verify.facts import Facts, Request
@@ -151,7 +151,7 @@ def _redeem(facts: Facts, request: Request, execute_by: str) -> None:
     if request.amount:
         for _, link in authority.chain_of(facts, request.delegation) or ():
             link.reserved -= request.amount
-            link.spent += request.amount
+            link.spent = spend.settled(link.spent, 0, request.amount)
 
 
 def _withdrawn(facts: Facts, entry: Mapping[str, Any]) -> None:
@@ -190,7 +190,7 @@ def _reported(facts: Facts, entry: Mapping[str, Any]) -> None:
         )
         actual = money.read_amount(body["cost"]["amount"])
         for _, link in authority.chain_of(facts, request.delegation) or ():
-            link.spent = max(0, link.spent - request.amount + actual)
+            link.spent = spend.settled(link.spent, request.amount, actual)
     _end(facts, body["request"])
 
 
