@@ -29,7 +29,9 @@ def secret_key(given: str, data: Path) -> str:
     value = file.read_text(encoding="ascii").strip()
     if len(value) < SHORTEST:
         # Sessions signed with half a secret could be forged.
-        raise ImproperlyConfigured(f"{file} holds no secret. Delete it; a new one is made, and everybody signs in again.")
+        raise ImproperlyConfigured(
+            f"{file} holds no secret. Delete it; a new one is made, and everybody signs in again."
+        )
     return value
 
 
