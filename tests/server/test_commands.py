@@ -21,7 +21,7 @@ def run(*words: str) -> str:
 
 
 def test_there_is_nothing_to_recover_before_the_beginning_or_in_an_open_log(db: None) -> None:
-    with pytest.raises(CommandError, match="manage.py begin"):
+    with pytest.raises(CommandError, match="has no log yet"):
         run("log_recover")
 
 

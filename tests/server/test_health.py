@@ -17,7 +17,7 @@ from tests.conftest import World
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a web process: a writer runs. (A thread would not see what this test has not committed.)"""
-    monkeypatch.setattr(writer, "running", lambda: object())
+    monkeypatch.setattr(writer, "running", object)
 
 
 @pytest.fixture(autouse=True)
