@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.group import MARKS, Robo, Visitor, assert_whole, children, find_robo, log_size, payloads, ready
+from tests.faults.group import MARKS, Robo, Visitor, assert_whole, children, find_robo, log_size, payloads, ready, rows
 from tests.faults.postbox import Postbox
 from tests.installation import Installation, eventually, installation
 
@@ -31,6 +31,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory, postbox: Postbox) -> Iterat
     }
     with installation(data, environment=environment) as running:
         find_robo(running)
+        # Its day is over when what needs people has been asked; then the log moves by what tests do, and by time.
+        eventually(
+            lambda: rows(running, "select count(*) from approvals_actionrequest where verdict = 'pending'") == [(4,)]
+        )
         yield running
 
 

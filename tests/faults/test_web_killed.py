@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,15 +14,19 @@ from imprimatur.client.answers import Decision
 from imprimatur.errors import ControlPlaneUnavailable
 from tests.faults.group import (
     Robo,
+    Visitor,
     again,
+    alive,
     assert_receipt_stands,
     assert_whole,
+    connection,
     kill,
     log_size,
     payloads,
     ready,
     rows,
 )
+from tests.faults.line import open_line
 from tests.installation import Installation, eventually
 
 pytestmark = pytest.mark.e2e
@@ -96,7 +101,9 @@ def test_invariant_6_what_was_acknowledged_survives_a_killed_web_process(desk: I
     eventually(lambda: rows(desk, "select max(size) from audit_checkpoint")[0][0] >= size)
 
 
-def test_an_agent_that_waits_learns_the_answer_across_a_restart(desk: Installation, robo: Robo, visit: type) -> None:
+def test_an_agent_that_waits_learns_the_answer_across_a_restart(
+    desk: Installation, robo: Robo, visit: type[Visitor]
+) -> None:
     rui = visit(desk, "rui")
     with robo.gate() as gate:
         asked = gate.submit("delete_file", {"path": "/project/reports/restart.csv"})
@@ -116,3 +123,29 @@ def test_an_agent_that_waits_learns_the_answer_across_a_restart(desk: Installati
         waiting.join(60)
     assert isinstance(heard[0], ActionBlocked)
     assert (heard[0].code, heard[0].note) == ("reviewer-denied", "Keep it.")
+
+
+def test_a_web_process_that_is_asked_to_end_publishes_what_it_has_and_holds_nobody(
+    desk: Installation, robo: Robo, visit: type[Visitor]
+) -> None:
+    """With an agent that waits for 25 seconds, an open line and a half request."""
+    rui = visit(desk, "rui")
+    with robo.gate() as gate, open_line(desk, rui) as line, connection(desk) as half:
+        half.sendall(b"POST /accounts/login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+        asked = gate.submit("delete_file", {"path": "/project/reports/ending.csv"})
+        line.hears(asked.id)
+        heard: list[str] = []
+        waiting = threading.Thread(target=lambda: heard.append(gate.look(asked.id, 25)["state"]))
+        waiting.start()
+        done = gate.submit("read_file", {"path": "/project/src/last.js"})
+        web = kill(desk, "web", signal.SIGTERM)
+        eventually(lambda: not alive(web), seconds=20)
+        assert done.receipt
+        assert_receipt_stands(desk, dict(done.receipt))
+        assert rows(desk, "select max(size) from audit_checkpoint")[0][0] > done.receipt["index"]
+        # The client that waited asks again, and is answered by the next process.
+        again(desk, "web", web)
+        ready(desk)
+        gate.cancel(asked)
+        waiting.join(40)
+    assert heard == ["CANCELLED"]
