@@ -1,0 +1,355 @@
+"""Random agents and people against the server; after every step the notary reads what was written.
+
+The server may refuse whatever it likes. What it writes, the verifier's own rules must accept: otherwise somebody could
+stop the log for everybody with requests that are each in order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from approvals.actions import cancel_request, cast_vote, expire_requests, look_over, recall_vote
+from approvals.models import ActionRequest
+from audit.log import commit, utc_now
+from audit.models import Entry
+from governance.actions import (
+    activate_policy,
+    change_person,
+    correct_spend,
+    issue_delegation,
+    lift_pause,
+    register_tool,
+    resume_agent,
+    retire_tool,
+    revoke_delegation,
+    revoke_key,
+    rotate_key,
+    set_pause,
+    suspend_agent,
+)
+from governance.errors import Refused
+from governance.models import Agent, AgentKey, Delegation, Pause, Person
+from imprimatur.formats import delegation as formats
+from imprimatur.formats.encoding import b64u
+from imprimatur.formats.keys import KeyPair
+from imprimatur.formats.timestamps import format_time
+from imprimatur.rules import states
+from imprimatur.rules.policy import DEMO_POLICY
+from imprimatur.rules.tools import DEFAULT_TOOLS
+from imprimatur.verify.history import History
+from tests.conftest import World
+from tests.door.agent import AgentUnderTest, new_attempt, through_django
+
+STEPS = 200
+SEEDS = int(os.environ.get("IMPRIMATUR_TEST_SEEDS", "3"))
+AGENTS = ("robo", "twin", "trip")
+TOOLS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
+    "read_file": lambda pick: {"path": pick.choice(["/project/a", "/project/src/b", "/etc/c", "/project/../d"])},
+    "write_file": lambda pick: {
+        "path": pick.choice(["/project/src/a", "/project/x"]),
+        "content": "x",
+        "destructive": pick.random() < 0.3,
+    },
+    "delete_file": lambda pick: {"path": "/project/src/a"},
+    "make_payment": lambda pick: {
+        "payee": "vendor",
+        "amount": pick.choice(["1.00", "40.00", "99999.00", "0.00", "0"]),
+        "currency": pick.choice(["USD", "USD", "EUR"]),
+        "reference": "r",
+    },
+    "never_heard_of": lambda pick: {"anything": [1, {"é": None}]},
+}
+
+
+class Nothing(Exception):
+    """There is nothing to do this with at the moment."""
+
+
+@dataclass
+class Play:
+    """One random run."""
+
+    world: World
+    pick: random.Random
+    monkeypatch: pytest.MonkeyPatch
+    ahead: timedelta = timedelta()
+    delegations: list[str] = field(default_factory=list)
+    actions: list[dict[str, Any]] = field(default_factory=list)
+    policies: int = 0
+
+    def agent(self, name: str) -> AgentUnderTest:
+        held = Delegation.objects.filter(subject=self.world.agents[name])
+        live = held.filter(revoked_at=None, not_after__gt=self.now())
+        own = [row.id for row in (live if self.pick.random() < 0.9 else held)] or self.delegations
+        return AgentUnderTest(through_django, self.world.keys[name], self.pick.choice(own))
+
+    def someone(self) -> str:
+        return self.pick.choice(AGENTS)
+
+    def request(self) -> ActionRequest:
+        rows = list(ActionRequest.objects.order_by("-created_at")[:12])
+        if not rows:
+            raise Nothing
+        return self.pick.choice(rows)
+
+    def person(self) -> Person:
+        return Person.objects.get(pk=self.pick.choice(list(self.world.people.values())).pk)
+
+    def owner_of(self, action: dict[str, Any]) -> AgentUnderTest:
+        asked = ActionRequest.objects.get(pk=action["id"]).agent_id
+        name = next((name for name, agent in self.world.agents.items() if agent.id == asked), "")
+        if not name:
+            raise Nothing
+        return AgentUnderTest(through_django, self.world.keys[name], "") if self.pick.random() < 0.9 else self.agent(name)
+
+    def settle_down(self) -> None:
+        """Bring back what was stopped, so that there is something to go on with."""
+        self.resume()
+        self.lift()
+        for who in (self.world.rui, self.world.rosa):
+            change = change_person.Command(who, roles=("reviewer",), active=True, by=self.world.ada)
+            with contextlib.suppress(Refused):
+                commit(change_person.apply, change)
+        if not Delegation.objects.filter(not_after__gt=self.now(), revoked_at=None).exists():
+            self.grant()
+
+    # --- what may happen ---
+
+    def ask(self) -> None:
+        name = self.pick.choice([*TOOLS, "make_payment", "delete_file"])
+        more: dict[str, Any] = {}
+        if self.pick.random() < 0.3:
+            more["attempt"] = new_attempt()
+        if self.pick.random() < 0.3:
+            more["risk"] = self.pick.choice(["LOW", "HIGH", "CRITICAL"])
+        if self.pick.random() < 0.3:
+            more["ttl"] = self.pick.choice([60, 300, 14_400])
+        if self.pick.random() < 0.3:
+            more["justification"] = "because \u202e"
+        if self.actions and self.pick.random() < 0.2:
+            more["supersedes"] = self.pick.choice(self.actions)["id"]
+        if name == "never_heard_of" or self.pick.random() < 0.1:
+            more["effects"] = [{"action": "file:write", "resource": "/project/src/q"}]
+        answer = self.agent(self.someone()).submit(name, TOOLS[name](self.pick), **more)
+        assert answer.status != 503, answer.raw
+        if "id" in answer.json:
+            self.actions.append(answer.json)
+
+    def pass_on(self) -> None:
+        who, to = self.someone(), self.someone()
+        parent = Delegation.objects.get(pk=self.agent(who).delegation)
+        if parent.not_after <= self.now():
+            raise Nothing
+        ends = self.pick.choice([format_time(parent.not_after), format_time(self.now() + timedelta(seconds=70))])
+        document = self.world.document(
+            to,
+            issuer=self.world.agents[who].id,
+            parent=parent.id,
+            not_before=format_time(self.now()),
+            not_after=ends,
+            max_depth=self.pick.choice([0, 1, 2]),
+            spend={"unit": "USD", "limit": self.pick.choice(["50.00", "100.00"])},
+            on_behalf_of=parent_says(parent).get("on_behalf_of"),
+        )
+        command = issue_delegation.Command(document, self.world.sign_as_agent(document, who), self.world.agents[who])
+        self.delegations.append(commit(issue_delegation.apply, command).delegation.id)
+
+    def grant(self) -> None:
+        ends = self.now() + timedelta(seconds=self.pick.choice([70, 400, 7200]))
+        document = self.world.document(
+            self.someone(),
+            max_depth=3,
+            not_before=format_time(self.now()),
+            not_after=format_time(ends),
+            on_behalf_of=self.pick.choice([None, self.world.rui.id]),
+        )
+        command = issue_delegation.Command(document, self.world.sign_as_person(document), self.world.ada)
+        self.delegations.append(commit(issue_delegation.apply, command).delegation.id)
+
+    def vote(self) -> None:
+        rows = list(ActionRequest.objects.filter(state__in=states.PENDING_STATES))
+        if not rows:
+            raise Nothing
+        request = self.pick.choice(rows)
+        likely = "approve" if request.state == "PENDING" else "confirm"
+        decision = self.pick.choice([likely, likely, likely, "confirm", "deny"])
+        cast_vote.answer(
+            self.pick.choice([self.world.rui, self.world.rosa, self.person()]),
+            request.id,
+            version=request.version,
+            decision=decision,
+            reason="no" if decision == "deny" else self.pick.choice(["", "yes"]),
+            typed=request.target,
+        )
+
+    def recall(self) -> None:
+        commit(recall_vote.apply, recall_vote.command(self.person(), self.request().id))
+
+    def look(self) -> None:
+        look_over.look_over(self.person(), self.request().id, self.pick.choice(["acknowledged", "flagged"]), reason="r")
+
+    def cancel(self) -> None:
+        commit(cancel_request.apply, cancel_request.Command(self.request().id, person=self.world.ada.id))
+
+    def redeem(self) -> None:
+        if self.actions:
+            action = self.pick.choice(self.actions[-8:])
+            assert self.owner_of(action).redeem(action).status != 503
+
+    def report(self) -> None:
+        if self.actions:
+            more: dict[str, Any] = {}
+            if self.pick.random() < 0.5:
+                more["cost"] = {"amount": self.pick.choice(["0.00", "3.00", "9007199254.740991"]), "unit": "USD"}
+            outcome = self.pick.choice(["SUCCEEDED", "FAILED"])
+            action = self.pick.choice(self.actions[-8:])
+            assert self.owner_of(action).report(action, outcome, **more).status != 503
+
+    def comment(self) -> None:
+        if self.actions:
+            self.agent(self.someone()).post(f"/actions/{self.pick.choice(self.actions)['id']}/comments", {"text": "so"})
+
+    def time_passes(self) -> None:
+        self.ahead += timedelta(seconds=self.pick.choice([1, 61, 301, 700]))
+        commit(expire_requests.apply, expire_requests.Command())
+
+    def rotate(self) -> None:
+        name, new = self.someone(), KeyPair.generate()
+        agent, old = self.world.agents[name], self.world.keys[name]
+        message = rotate_key.preimage(
+            realm=self.world.realm, agent=agent.id, old=old.thumbprint, public_key=new.public_key
+        )
+        commit(rotate_key.apply, rotate_key.Command(agent, old.thumbprint, new.public_key, b64u(old.sign(message))))
+        self.world.keys[name] = new
+
+    def revoke(self) -> None:
+        commit(revoke_delegation.apply, revoke_delegation.Command(self.pick.choice(self.delegations), self.world.ada))
+
+    def give_up(self) -> None:
+        name = self.someone()
+        by = self.world.agents[name]
+        commit(revoke_delegation.apply, revoke_delegation.Command(self.agent(name).delegation, by, " "))
+
+    def lose_key(self) -> None:
+        name = self.pick.choice(AGENTS)
+        key = self.pick.choice(list(AgentKey.objects.filter(agent=self.world.agents[name]).order_by("added_at")))
+        since = self.now() - timedelta(seconds=self.pick.choice([0, 30, 3600]))
+        commit(revoke_key.apply, revoke_key.Command(key.thumbprint, "lost", since, self.world.ada))
+        self.world.enrol(f"{name}-{secrets.token_hex(4)}")
+        self.world.agents[name], self.world.keys[name] = (kept.popitem()[1] for kept in (self.world.agents, self.world.keys))
+
+    def suspend(self) -> None:
+        agent = self.world.agents[self.someone()]
+        commit(suspend_agent.apply, suspend_agent.Command(agent, "why", self.world.ada))
+
+    def resume(self) -> None:
+        for agent in Agent.objects.filter(state=Agent.SUSPENDED):
+            commit(resume_agent.apply, resume_agent.Command(agent, "why", self.world.ada))
+
+    def pause(self) -> None:
+        scope, target = self.pick.choice([("everything", ""), ("tool", "delete_file"), ("agent", self.world.robo.id)])
+        commit(set_pause.apply, set_pause.Command(scope, target, "why", self.world.rui))
+
+    def lift(self) -> None:
+        for row in Pause.objects.filter(lifted_at=None):
+            commit(lift_pause.apply, lift_pause.Command(row.scope, row.target, "why", self.world.ada))
+
+    def change_tool(self) -> None:
+        changes = {"settle": self.pick.choice(["spent", "reported"]), "title": secrets.token_hex(4)}
+        commit(register_tool.apply, register_tool.Command({**DEFAULT_TOOLS["make_payment"], **changes}, self.world.ada))
+
+    def forget_tool(self) -> None:
+        commit(retire_tool.apply, retire_tool.Command("never_heard_of", "why", self.world.ada))
+
+    def change_policy(self) -> None:
+        self.policies += 1
+        document = {
+            **DEMO_POLICY,
+            "name": f"Another {self.policies}",
+            "single_human": self.pick.random() < 0.3,
+            "default_risk": self.pick.choice(["HIGH", "CRITICAL"]),
+        }
+        commit(activate_policy.apply, activate_policy.Command(document, self.world.ada))
+
+    def change_roles(self) -> None:
+        roles = self.pick.choice([(), ("reviewer",), ("reviewer", "auditor")])
+        who = self.pick.choice([self.world.rui, self.world.rosa, self.world.people["audra"]])
+        commit(change_person.apply, change_person.Command(who, roles=roles, by=self.world.ada))
+
+    def switch(self) -> None:
+        who = self.pick.choice([self.world.rui, self.world.rosa])
+        active = Person.objects.get(pk=who.pk).user.is_active
+        commit(change_person.apply, change_person.Command(who, active=not active, by=self.world.ada))
+
+    def correct(self) -> None:
+        amount = self.pick.choice(["1.00", "40.00"])
+        row = self.pick.choice(self.delegations)
+        commit(correct_spend.apply, correct_spend.Command(row, amount, "USD", "why", self.world.ada))
+
+    def now(self) -> Any:
+        from audit import log
+
+        return log.utc_now()
+
+
+def parent_says(row: Delegation) -> dict[str, Any]:
+    return formats.parse(bytes(row.document))
+
+
+OFTEN = ("ask", "ask", "ask", "vote", "vote", "vote", "vote", "redeem", "redeem", "report", "pass_on", "grant")
+SELDOM = (
+    "recall", "look", "cancel", "comment", "time_passes", "rotate", "revoke", "give_up", "lose_key", "suspend", "resume",
+    "resume", "pause", "lift", "lift", "change_tool", "forget_tool", "change_policy", "change_roles", "switch", "correct",
+)  # fmt: skip
+
+
+@pytest.mark.usefixtures("fresh_door")
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_whatever_agents_and_people_do_the_notary_accepts_every_entry(
+    world: World, seed: int, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    world.enrol("trip")
+    play = Play(world, random.Random(seed), monkeypatch)
+    for module in (
+        "audit.log",
+        "approvals.statements",
+        "approvals.submission",
+        "approvals.door.authenticate",
+        "approvals.door.answer",
+    ):
+        monkeypatch.setattr(f"{module}.utc_now", lambda: utc_now() + play.ahead)
+
+    def seconds() -> float:
+        return (utc_now() + play.ahead).timestamp()
+
+    monkeypatch.setattr("tests.door.agent.time.time", seconds)
+    for _ in range(4):
+        play.grant()
+    history, done = History(world.realm), 0
+    happened: dict[str, int] = {}
+    for _ in range(STEPS):
+        what = play.pick.choice(OFTEN if play.pick.random() < 0.75 else SELDOM)
+        if play.pick.random() < 0.25:
+            play.settle_down()
+        try:
+            getattr(play, what)()
+            happened[what] = happened.get(what, 0) + 1
+        except (Refused, Nothing):
+            pass
+        for entry in Entry.objects.filter(index__gte=done).order_by("index"):
+            history.feed(entry.index, bytes(entry.envelope))
+            done += 1
+        history = History.restore(history.snapshot(), world.realm)
+    assert done > STEPS // 2
+    for name, known in history.facts.delegations.items():
+        row = Delegation.objects.get(pk=name)
+        assert (known.reserved, known.spent) == (row.reserved, row.spent)
