@@ -12,8 +12,8 @@ from server import environment as env
 
 @pytest.fixture
 def give(monkeypatch: pytest.MonkeyPatch):
-    """Set ``IMPRIMATUR_<name>``."""
-    return lambda name, value: monkeypatch.setenv(f"IMPRIMATUR_{name}", value)
+    """Set the setting of this name."""
+    return lambda name, value: monkeypatch.setenv(env.PREFIX + name, value)
 
 
 def test_a_text_is_itself_or_its_default(give) -> None:
@@ -30,10 +30,10 @@ def test_a_secret_may_lie_in_a_file_which_goes_first(give, tmp_path: Path) -> No
     give("THING_FILE", str(file))
     assert env.text("THING") == "from the file"
     give("THING_FILE", str(tmp_path / "none"))
-    with pytest.raises(ImproperlyConfigured, match=r"IMPRIMATUR_THING_FILE.*cannot be read: No such file"):
+    with pytest.raises(ImproperlyConfigured, match=r"_THING_FILE.*cannot be read: No such file"):
         env.text("THING")
     give("THING_FILE", str(tmp_path))
-    with pytest.raises(ImproperlyConfigured, match="IMPRIMATUR_THING_FILE"):
+    with pytest.raises(ImproperlyConfigured, match="_THING_FILE"):
         env.text("THING")
 
 
@@ -52,7 +52,7 @@ def test_no_has_several_words(give, word: str) -> None:
 @pytest.mark.parametrize("word", ["ja", "2", "yes please", "y", " "])
 def test_a_slip_of_the_pen_switches_nothing_on(give, word: str) -> None:
     give("THING", word)
-    with pytest.raises(ImproperlyConfigured, match="IMPRIMATUR_THING must be yes or no"):
+    with pytest.raises(ImproperlyConfigured, match="_THING must be yes or no"):
         env.flag("THING")
 
 
@@ -67,7 +67,7 @@ def test_a_number_is_whole_and_large_enough(give) -> None:
     give("THING", "587")
     assert env.number("THING", 25) == 587
     give("THING", "-1")
-    with pytest.raises(ImproperlyConfigured, match="IMPRIMATUR_THING must be at least 0"):
+    with pytest.raises(ImproperlyConfigured, match="_THING must be at least 0"):
         env.number("THING", 25)
     give("THING", "4")
     with pytest.raises(ImproperlyConfigured, match="at least 5"):
@@ -77,7 +77,7 @@ def test_a_number_is_whole_and_large_enough(give) -> None:
 @pytest.mark.parametrize("value", ["many", "1.5", "1e3", "0x10", "NaN"])
 def test_what_is_no_whole_number_is_said_so(give, value: str) -> None:
     give("THING", value)
-    with pytest.raises(ImproperlyConfigured, match="IMPRIMATUR_THING must be a whole number"):
+    with pytest.raises(ImproperlyConfigured, match="_THING must be a whole number"):
         env.number("THING", 25)
 
 
