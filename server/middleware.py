@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.loader import render_to_string
 from django.urls import reverse
-
-logger = logging.getLogger(__name__)
 
 CONTENT_SECURITY_POLICY = "; ".join(
     [
@@ -42,25 +37,6 @@ class SecurityHeaders:
             "publickey-credentials-get=(), publickey-credentials-create=(), camera=(), microphone=(), geolocation=()",
         )
         response.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-        return response
-
-
-class SilentDatabase:
-    """Say in words, with a 503, that the database did not answer in time: locked by somebody else, or gone."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
-
-    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """The page, or nothing when the error is of another kind. It reads no database itself."""
-        if not isinstance(exception, OperationalError | InterfaceError):
-            return None
-        logger.warning("the database did not answer in time: %s", request.path, exc_info=exception)
-        response = HttpResponse(render_to_string("errors/busy.html"), status=503)
-        response["Retry-After"] = "5"
         return response
 
 

@@ -26,4 +26,4 @@ urlpatterns: list[URLPattern | URLResolver] = [
 handler400 = "approvals.views.errors.bad_request"
 handler403 = "approvals.views.errors.forbidden"
 handler404 = "approvals.views.errors.not_found"
-handler500 = "approvals.views.errors.broken"
+handler500 = "server.errors.broken"

@@ -103,7 +103,7 @@ def test_a_silent_database_is_a_503_in_words(world: World, monkeypatch: pytest.M
         raise error
 
     monkeypatch.setattr(queue, "pending", silent)
-    client = Client()
+    client = Client(raise_request_exception=False)
     client.force_login(world.rui.user)
     reply = client.get("/")
     assert reply.status_code == 503
