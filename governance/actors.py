@@ -27,6 +27,16 @@ def roles_of(person: Person) -> frozenset[str]:
     return frozenset(person.user.groups.values_list("name", flat=True))
 
 
+def must_be_active(person: Person) -> None:
+    """Raise Refused(not-allowed) for somebody who was switched off, as the database says now.
+
+    Pages ask before; this asks under the lock, for what needs no role because it is one's own.
+    """
+    person.user.refresh_from_db(fields=["is_active"])
+    if not person.user.is_active:
+        raise Refused("not-allowed", "Your account is not active.")
+
+
 def must_be(person: Person, *roles: str) -> None:
     """Raise Refused(not-allowed) unless the person is active and holds one of the roles, as the database says now."""
     person.user.refresh_from_db(fields=["is_active"])

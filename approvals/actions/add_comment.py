@@ -79,6 +79,6 @@ def _author(request: ActionRequest, command: Command) -> Actor:
             raise Refused("not-found", "There is no such action request.")
         return Actor("agent", command.agent, key=command.key)
     person = eligibility.person_of(command.person)
-    if person is None or not (roles_of(person) or person.id == request.agent.owner_id):
+    if person is None or not person.user.is_active or not (roles_of(person) or person.id == request.agent.owner_id):
         raise Refused("not-allowed", "Only people with a role, and the agent's owner, take part in the thread.")
     return Actor("person", person.id, assurance="H0")

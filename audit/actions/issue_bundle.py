@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from audit.log import Actor, Appended, Writer
 from audit.models import Bundle
 
+SWITCHED_OFF = "Whoever asked for it was switched off before it was done."
+
 
 @dataclass(frozen=True)
 class Command:
@@ -19,9 +21,17 @@ class Command:
 
 
 def apply(writer: Writer, command: Command) -> Appended | None:
-    """Write `bundle.issued` and make the bundle ready. A second time changes nothing and returns None."""
-    bundle = Bundle.objects.get(pk=command.bundle)
+    """Write `bundle.issued` and make the bundle ready. A second time changes nothing and returns None.
+
+    A bundle for somebody who was switched off meanwhile fails, and stays out of the log.
+    """
+    bundle = Bundle.objects.select_related("asked_by").get(pk=command.bundle)
     if bundle.state == Bundle.READY:
+        return None
+    if not bundle.asked_by.is_active:
+        # The log names who takes it, and somebody who was switched off since then takes nothing.
+        bundle.state, bundle.error = Bundle.FAILED, SWITCHED_OFF
+        bundle.save(update_fields=["state", "error"])
         return None
     entry = writer.append(
         "bundle.issued",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from audit.log import Appended, Writer
 from governance.actions.add_person import actor_of
-from governance.actors import must_be_admin, roles_of
+from governance.actors import roles_of
 from governance.errors import Refused
 from governance.models import ADMIN, Person, PersonKey
 from imprimatur.formats import sshsig
@@ -14,7 +14,7 @@ from imprimatur.formats import sshsig
 
 @dataclass(frozen=True)
 class Command:
-    """``line`` is one line of a ``.pub`` file. ``by`` is the person themselves or an admin; None: the console."""
+    """``line`` is one line of a ``.pub`` file. ``by`` is the person themselves; None: the console."""
 
     person: Person
     line: str
@@ -35,8 +35,9 @@ def apply(writer: Writer, command: Command) -> Result:
     person = Person.objects.select_related("user").get(pk=command.person.pk)
     if ADMIN not in roles_of(person):
         raise Refused("not-allowed", "Only an admin signs delegations, so only an admin's key is registered.")
+    # Whoever registers a key can sign with it: an admin who did so for another could delegate in their name.
     if command.by is not None and command.by.pk != person.pk:
-        must_be_admin(command.by)
+        raise Refused("not-allowed", f"Only {person.name} registers a key of {person.name}, or the operator's console.")
     try:
         key = sshsig.parse_public_key(command.line)
     except sshsig.SshSigError as error:

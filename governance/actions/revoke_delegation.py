@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from audit.log import Actor, Appended, Writer
 from governance import cascade
 from governance.access import chain_of
-from governance.actors import CONSOLE, agent_actor, must_be_admin, person_actor
+from governance.actors import CONSOLE, agent_actor, must_be_active, must_be_admin, person_actor
 from governance.errors import Refused
 from governance.models import Agent, Delegation, Person
 from imprimatur.formats.timestamps import format_time
@@ -63,6 +63,7 @@ def _may(command: Command, row: Delegation) -> Actor:
         if any(link.subject_id == command.by.pk for link in chain_of(row)):
             return agent_actor(command.by)
         raise Refused("not-found", "There is no such delegation.")
+    must_be_active(command.by)
     if command.by.pk not in (row.issuer_person_id, row.subject.owner_id):
         must_be_admin(command.by)
     return person_actor(command.by)

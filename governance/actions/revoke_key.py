@@ -9,7 +9,7 @@ from audit.log import Appended, Writer
 from governance import cascade
 from governance.actions.add_person import actor_of
 from governance.actions.revoke_person_key import since_when
-from governance.actors import must_be_admin
+from governance.actors import must_be_active, must_be_admin
 from governance.errors import Refused
 from governance.models import AgentKey, Delegation, Person
 from imprimatur.formats.timestamps import format_time
@@ -33,8 +33,10 @@ def apply(writer: Writer, command: Command) -> Appended:
     key = AgentKey.objects.select_related("agent").filter(pk=command.thumbprint).first()
     if key is None:
         raise Refused("not-found", "There is no such key.")
-    if command.by is not None and command.by.pk != key.agent.owner_id:
-        must_be_admin(command.by)
+    if command.by is not None:
+        must_be_active(command.by)
+        if command.by.pk != key.agent.owner_id:
+            must_be_admin(command.by)
     since = since_when(writer, command.since, command.reason, key.revoked_since)
     dead = {key.thumbprint: since}
     entry = _revoke(writer, key, since, command)

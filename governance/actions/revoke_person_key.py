@@ -8,7 +8,7 @@ from datetime import datetime
 from audit.log import Appended, Writer
 from governance import cascade
 from governance.actions.add_person import actor_of
-from governance.actors import must_be_admin
+from governance.actors import must_be_active, must_be_admin
 from governance.errors import Refused
 from governance.models import Delegation, Person, PersonKey
 from imprimatur.formats.timestamps import format_time
@@ -32,8 +32,10 @@ def apply(writer: Writer, command: Command) -> Appended:
     key = PersonKey.objects.select_related("person__user").filter(pk=command.fingerprint).first()
     if key is None:
         raise Refused("not-found", "There is no such key.")
-    if command.by is not None and command.by.pk != key.person_id:
-        must_be_admin(command.by)
+    if command.by is not None:
+        must_be_active(command.by)
+        if command.by.pk != key.person_id:
+            must_be_admin(command.by)
     since = since_when(writer, command.since, command.reason, key.revoked_at)
     key.revoked_at = since
     key.save(update_fields=["revoked_at"])

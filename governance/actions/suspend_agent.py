@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from audit.log import Appended, Writer
 from governance import cascade
 from governance.actions.add_person import actor_of
-from governance.actors import must_be_admin
+from governance.actors import must_be_active, must_be_admin
 from governance.errors import Refused
 from governance.models import Agent, Delegation, Person
 
@@ -24,8 +24,10 @@ class Command:
 def apply(writer: Writer, command: Command) -> Appended:
     """Suspend it. Raises Refused: not-allowed, invalid (no reason), conflict (suspended already)."""
     agent = Agent.objects.get(pk=command.agent.pk)
-    if command.by is not None and command.by.pk != agent.owner_id:
-        must_be_admin(command.by)
+    if command.by is not None:
+        must_be_active(command.by)
+        if command.by.pk != agent.owner_id:
+            must_be_admin(command.by)
     if not command.reason.strip():
         raise Refused("invalid", "Say why: the reason goes into the log.")
     if agent.state == Agent.SUSPENDED:

@@ -205,6 +205,7 @@ def _show(
             "key_form": key or KeyForm(),
             "seen": seen,
             "may_act": ADMIN in roles_of(me),
+            "own": me.pk == person.pk,
         },
         status=422 if faulty else 200,
     )

@@ -68,7 +68,7 @@ class Cast:
 
     def ssh_key(self, name: str, seed: str = "") -> SshKey:
         key = SshKey(seeded(f"ssh {seed or name}"))
-        log.commit(add_person_key.apply, add_person_key.Command(self.people[name], key.line, by=self.ada))
+        log.commit(add_person_key.apply, add_person_key.Command(self.people[name], key.line, by=self.people[name]))
         self.ssh[name] = key
         return key
 

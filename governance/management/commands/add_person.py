@@ -35,5 +35,5 @@ class Command(BaseCommand):
             self.stdout.write(f"Added {person.name} ({person.id}).\nOne-time password: {password}")
             self.stdout.write("It is shown only now, and has to be changed at the first login.")
             if line is not None:
-                added = log.commit(add_person_key.apply, add_person_key.Command(person, line, by=by))
+                added = log.commit(add_person_key.apply, add_person_key.Command(person, line))
                 self.stdout.write(f"Registered the key {added.key.fingerprint}.")
