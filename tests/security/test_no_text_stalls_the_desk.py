@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from imprimatur.cards import sheet
+from imprimatur.rules import conditions
+from imprimatur.rules.policy import DEMO_POLICY, Facts, validate
 
 
 class Work:
@@ -48,3 +52,27 @@ def test_a_small_change_among_lines_that_repeat_is_still_shown_as_one() -> None:
     new = [*old[:41], "    return 1", *old[42:200], "# new", *old[200:]]
     found = [(op, line) for op, line in sheet.difference(old, new) if op != " "]
     assert sorted(found) == sorted([("-", old[41]), ("+", "    return 1"), ("+", "# new")])
+
+
+def test_facts_are_handed_to_the_policy_once_however_many_effects_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A megabyte of parameters and 256 effects would otherwise keep a thread of the door busy for a minute."""
+    rules = [
+        {"name": "mine", "risk": "LOW", "action": "file:write", "when": 'under(resource, "/mine")'},
+        {"name": "yours", "risk": "CRITICAL", "action": "file:write", "when": 'resource == "/yours/7" && action != "x"'},
+    ]
+    policy = validate({**DEMO_POLICY, "rules": rules})
+    made = 0
+    real = conditions.context
+
+    def counted(*given: Any, **more: Any) -> Any:
+        nonlocal made
+        made += 1
+        return real(*given, **more)
+
+    monkeypatch.setattr(conditions, "context", counted)
+    effects = [{"action": "file:write", "resource": f"/mine/{n}"} for n in range(200)]
+    facts = Facts(tool="write_file", effects=effects, known=True, reversibility="reversible")
+    assert policy.evaluate(facts).outcome == "LOW"
+    facts = replace(facts, effects=[*effects, {"action": "file:write", "resource": "/yours/7"}])
+    assert policy.evaluate(facts).outcome == "CRITICAL"
+    assert made == 2

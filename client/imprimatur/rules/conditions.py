@@ -345,3 +345,10 @@ def context(variables: Mapping[str, Any], *, unit: str, action: str) -> Any:
     except BaseException:  # as in holds(): whatever the native library meets, the answer is an error
         raise ConditionError("the facts of this request could not be read") from None
     return made
+
+
+def retarget(made: Any, *, action: str, resource: str) -> None:
+    """Turn a context to another effect of the same request, without handing over the other facts again."""
+    made.add_variable("action", action)
+    made.add_variable("resource", resource)
+    made.add_function("under", under_function(action))

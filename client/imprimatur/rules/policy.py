@@ -180,12 +180,13 @@ class _Index:
 
 
 class _Evaluation:
-    """Conditions of one request: facts are handed over once per effect, and only if a condition needs them."""
+    """Conditions of one request: facts are handed over once, and only if a condition needs them."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self._shared: dict[int, bool | ConditionError] = {}
-        self._contexts: dict[tuple[str, str], Any] = {}
+        self._made: Any = None
+        self._turned_to = ("", "")
 
     def matches(self, rule: _Rule, pair: tuple[str, str]) -> bool:
         condition = rule.condition
@@ -205,11 +206,15 @@ class _Evaluation:
         return answer
 
     def _context(self, pair: tuple[str, str]) -> Any:
-        if pair not in self._contexts:
-            self._contexts[pair] = conditions.context(
+        # One context for all effects: handing over a megabyte of parameters for each would take a minute.
+        if self._made is None:
+            self._made = conditions.context(
                 {**self._variables, "action": pair[0], "resource": pair[1]}, unit=self.facts.cost_unit, action=pair[0]
             )
-        return self._contexts[pair]
+        elif pair != self._turned_to:
+            conditions.retarget(self._made, action=pair[0], resource=pair[1])
+        self._turned_to = pair
+        return self._made
 
     @cached_property
     def _variables(self) -> dict[str, Any]:
