@@ -360,6 +360,15 @@ class KeyForm(forms.Form):
         widget=forms.Textarea({"rows": 3, "spellcheck": "false", "class": "mono"}),
         help_text="One line of a .pub file: ssh-ed25519 or sk-ssh-ed25519@openssh.com.",
     )
+    # Required only for the second step, which registers; the first one shows a fingerprint and changes nothing.
+    password = forms.CharField(
+        label="Your password",
+        max_length=1000,
+        required=False,
+        strip=False,
+        widget=forms.PasswordInput({"autocomplete": "current-password"}),
+        help_text="Asked again when the key is registered, so that an open session alone adds no key.",
+    )
 
 
 class PauseForm(ReasonForm):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from allauth.account.adapter import get_adapter
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -130,7 +132,10 @@ def switch_on(request: HttpRequest, person_id: str) -> HttpResponse:
 
 @page(ADMIN, methods=("POST",))
 def add_key(request: HttpRequest, person_id: str) -> HttpResponse:
-    """Register an SSH key: once to see its fingerprint, once more to say that it is the right one."""
+    """Register an SSH key: once to see its fingerprint, once more, with the password, to say that it is the right one.
+
+    A key outlives the session that registers it and signs delegations, so whoever holds only the session gets none.
+    """
     me = person_at(request)
     person = access_person(me, person_id)
     form = KeyForm(request.POST)
@@ -140,7 +145,7 @@ def add_key(request: HttpRequest, person_id: str) -> HttpResponse:
             key = sshsig.parse_public_key(form.cleaned_data["line"])
         except sshsig.SshSigError as error:
             form.add_error("line", f"This key cannot be used: {error}")
-    if key is not None and request.POST.get("step") == "register":
+    if key is not None and request.POST.get("step") == "register" and _knows_password(request, form):
         done = act(form, add_person_key.apply, add_person_key.Command(person, key.line, me))
         if done is not None:
             messages.success(request, f"{done.key.fingerprint} is registered.")
@@ -179,6 +184,18 @@ def revoke_key(request: HttpRequest, person_id: str) -> HttpResponse:
         facts=facts,
         hidden=[("key", key.fingerprint)],
     )
+
+
+def _knows_password(request: HttpRequest, form: KeyForm) -> bool:
+    """Whether the password of whoever is logged in was typed again; the form says why not. Throttled as logging in is:
+    both spend the same few failures."""
+    try:
+        if get_adapter(request).reauthenticate(request.user, form.cleaned_data["password"]):
+            return True
+        form.add_error("password", "This is not your password. Nothing was registered.")
+    except ValidationError as error:
+        form.add_error("password", error)
+    return False
 
 
 def _show(

@@ -12,6 +12,9 @@ from audit.selectors import payload_of
 from governance.views import signed
 from tests.conftest import World
 
+PASSWORD = "correct horse battery staple"
+"""Ada's, where a page asks for it again."""
+
 
 class Desk:
     """Browsers of the cast, and what the log got from them. CSRF is checked as in production."""
@@ -44,6 +47,8 @@ class Desk:
 @pytest.fixture
 def desk(world: World) -> Desk:
     signed.limit.forget()
+    world.ada.user.set_password(PASSWORD)
+    world.ada.user.save()
     return Desk(world)
 
 

@@ -16,6 +16,7 @@ from imprimatur.formats.keys import KeyPair
 from imprimatur.rules.policy import DEMO_POLICY, to_toml
 from imprimatur.rules.tools import DEFAULT_TOOLS
 from tests.conftest import ssh_line
+from tests.pages.conftest import PASSWORD
 
 
 def _text(answer) -> str:
@@ -101,7 +102,7 @@ def test_a_new_delegation_is_written_in_words_signed_by_ssh_keygen_and_issued(de
     shown = html.unescape(re.search(r'id="with-ssh"[^>]*>(.*?)</pre>', written.content.decode(), re.S)[1])
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
     line = " ".join((tmp_path / "key.pub").read_text().split()[:2])
-    desk.post("ada", "person_key_add", world.ada.id, data={"line": line, "step": "register"})
+    desk.post("ada", "person_key_add", world.ada.id, data={"line": line, "step": "register", "password": PASSWORD})
     script = shown.replace("~/.ssh/id_ed25519", str(tmp_path / "key"))
     subprocess.run(["sh", "-ec", script], cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "delegation.json").read_bytes() == raw.encode()
@@ -256,11 +257,12 @@ def test_roles_keys_and_switching_off_leave_their_entries(desk, world):
     line = ssh_line(KeyPair.generate())
     fingerprint = sshsig.parse_public_key(line).fingerprint
     size = desk.size
-    assert fingerprint in _text(desk.post("ada", "person_key_add", rui, data={"line": line, "step": "check"}))
+    ada = world.ada.id
+    assert fingerprint in _text(desk.post("ada", "person_key_add", ada, data={"line": line, "step": "check"}))
     assert desk.size == size
-    desk.post("ada", "person_key_add", rui, data={"line": line, "step": "register"})
+    desk.post("ada", "person_key_add", ada, data={"line": line, "step": "register", "password": PASSWORD})
     assert (desk.last["kind"], desk.last["body"]["fingerprint"]) == ("person.key_added", fingerprint)
-    desk.post("ada", "person_key_revoke", rui, data={"key": fingerprint, "reason": "Old laptop"})
+    desk.post("ada", "person_key_revoke", ada, data={"key": fingerprint, "reason": "Old laptop"})
     assert desk.last["kind"] == "person.key_revoked"
     desk.post("ada", "person_off", rui, data={"reason": "Left"})
     assert desk.last["body"]["active"] is False
