@@ -188,10 +188,11 @@ def _key_added(facts: Facts, entry: Mapping[str, Any]) -> None:
     facts.hold(key.fingerprint == body["fingerprint"], rule, "the fingerprint is of another key")
     facts.hold(body["fingerprint"] not in facts.person_keys, rule, "this key was registered before")
     actor = entry["actor"]
+    # Whoever registers a key can sign with it: not even another admin does it for them.
     facts.hold(
-        may_act_for(facts, actor, body["person"]),
+        actor["id"] == (CONSOLE if actor["type"] == "system" else body["person"]),
         rulebook.ACTOR,
-        "only the person or an admin registers a key",
+        "only the person, or the operator at the console, registers a key of theirs",
     )
     person.keys[body["fingerprint"]] = PersonKey(body["key"])
     facts.person_keys[body["fingerprint"]] = body["person"]
