@@ -5,7 +5,6 @@ Nothing of the body is parsed before the signature over its raw bytes has held.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -116,7 +115,6 @@ def idempotency_key(raw: RawRequest) -> str:
 
 def _before_anything(raw: RawRequest) -> None:
     limits.addresses.take(raw.peer)
-    limits.rejected.take(_claimant(raw), peek=True)
     if raw.oversized or len(raw.body) > LARGEST_BODY:
         raise Refused("too-large", f"A body has at most {LARGEST_BODY} bytes.", 413)
     if raw.method == "POST" and raw.headers.get("content-type", "") != JSON:
@@ -125,9 +123,12 @@ def _before_anything(raw: RawRequest) -> None:
 
 def _turned_away(raw: RawRequest, key: str, error: Refused, now: datetime) -> Refused:
     rejections.note(key, error.code, now)
-    # When the bucket is empty already, it is as slow as it gets: the next request is turned away unread.
-    with contextlib.suppress(Refused):
+    # Counted only now, when it has failed: anybody can claim a key id, so what others send under it must not turn away
+    # the agent whose signature holds. What the attempts cost is bounded by the limit per address.
+    try:
         limits.rejected.take(_claimant(raw))
+    except Refused as slower:
+        return slower
     return error
 
 

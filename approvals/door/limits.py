@@ -21,7 +21,7 @@ class Rate:
 
 PER_ADDRESS = Rate(2_000, 4_000)
 PER_KEY = Rate(500, 1_000)
-# Whoever sends what cannot be authenticated is slowed down much earlier.
+# Whoever keeps sending what cannot be authenticated is told much earlier to slow down; what verifies never is.
 REJECTIONS = Rate(20, 100)
 
 
@@ -33,16 +33,15 @@ class Limiter:
         self._lock = threading.Lock()
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def take(self, name: str, *, peek: bool = False) -> None:
-        """Take one token, or with ``peek`` only look whether there is one. Raises Refused ``rate-limited``."""
+    def take(self, name: str) -> None:
+        """Take one token. Raises Refused ``rate-limited`` when there is none."""
         now = time.monotonic()
         with self._lock:
             tokens, then = self._buckets.get(name, (self.rate.burst, now))
             tokens = min(self.rate.burst, tokens + (now - then) * self.rate.per_second)
             if tokens < 1:
                 raise Refused("rate-limited", "Too many requests in a short time.")
-            if not peek:
-                self._buckets[name] = (tokens - 1, now)
+            self._buckets[name] = (tokens - 1, now)
             if len(self._buckets) > MOST_KEPT:
                 self._forget(now)
 

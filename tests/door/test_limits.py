@@ -13,7 +13,7 @@ from imprimatur.formats.keys import KeyPair
 from tests.door.agent import AgentUnderTest
 
 
-def test_whoever_keeps_failing_is_turned_away_unread_and_nobody_else(
+def test_whoever_keeps_failing_is_told_to_slow_down_and_nobody_else(
     robo: AgentUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits.rejected, "rate", limits.Rate(0.0001, 3))
