@@ -14,12 +14,13 @@ from audit.log import Actor, Appended, Writer
 from audit.models import Opening
 from governance import judgement, spend
 from governance.errors import Refused
-from governance.models import AgentKey
+from governance.models import Agent, AgentKey
 from imprimatur.formats import canonical
 from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import states
 
 MOST_PENDING = 20
+SEEN_EVERY = timedelta(minutes=1)
 AGENT_EXECUTES = "agent"
 OPEN = "open"
 
@@ -74,7 +75,7 @@ def apply(writer: Writer, command: Command) -> Result:
     before = ActionRequest.objects.filter(agent=command.agent, idempotency_key=command.idempotency_key).first()
     if before is not None:
         return _again(before, command)
-    _check_key(command)
+    _see(writer, _check_key(command))
     verdict = judgement.recheck(writer, command.judgement)
     request = _row(writer, command, verdict)
     code = verdict.code or ""
@@ -124,11 +125,18 @@ def _again(request: ActionRequest, command: Command) -> Result:
     return Result(request, fresh=False)
 
 
-def _check_key(command: Command) -> None:
+def _check_key(command: Command) -> Agent:
     # The signature was checked before the lock; a key that was rotated away or revoked since then asks for nothing.
-    key = AgentKey.objects.filter(pk=command.key, agent=command.agent).first()
+    key = AgentKey.objects.select_related("agent").filter(pk=command.key, agent=command.agent).first()
     if key is None or key.revoked_since is not None or key.retired_at is not None:
         raise Refused("key-revoked", "The key that signed this is no longer in use.")
+    return key.agent
+
+
+def _see(writer: Writer, agent: Agent) -> None:
+    """Note that the agent is alive, at most once a minute. It decides nothing, and leaves the epoch as it is."""
+    if agent.last_seen_at is None or agent.last_seen_at + SEEN_EVERY <= writer.now:
+        Agent.objects.filter(pk=agent.pk).update(last_seen_at=writer.now)
 
 
 def _not_too_many(command: Command) -> None:

@@ -25,14 +25,17 @@ from imprimatur.formats import (
     commitments,
     digests,
     dsse,
+    ed25519,
     entries,
     httpsig,
     ids,
+    keys,
     receipts,
     statement,
 )
 from imprimatur.formats.encoding import un_b64u
 from imprimatur.formats.keys import KeyPair
+from imprimatur.formats.rotation import rotation_preimage
 from imprimatur.formats.timestamps import format_time
 from imprimatur.formats.trust import DecisionKey, Trust
 
@@ -95,8 +98,9 @@ class Door:
         self.decisions = dict(decisions or {})
         self.realm = realm
         self.clock = clock
-        self.agent_key = agent_key
-        self.agent = ids.agent_id(agent_key.public_key)
+        self.public_key = agent_key.public_key
+        self.retired: set[str] = set()
+        self.agent = ids.agent_id(self.public_key)
         self.decision_key = KeyPair.generate()
         self.asked: dict[str, Asked] = {}
         self.note = "not today"
@@ -119,10 +123,12 @@ class Door:
                 target_uri=str(request.url),
                 headers=headers,
                 body=body,
-                public_key=self.agent_key.public_key,
+                public_key=self.public_key,
             )
             httpsig.check_time(signature, self.clock().timestamp())
         except httpsig.HttpSigError as error:
+            if any(f'keyid="{old}"' in headers.get("signature-input", "") for old in self.retired):
+                return self._problem(401, "key-revoked", "This key was rotated away.")
             return self._problem(401, error.code, error.message)
         if signature.nonce is not None:
             if signature.nonce in self._nonces:
@@ -131,7 +137,12 @@ class Door:
         parts = path.removeprefix("/api/v1/").split("/")
         document = canonical.loads(body) if body else {}
         if parts == ["me"]:
-            return self._json(200, {"agent": {"id": self.agent}, "delegations": [], "tools": []})
+            me = {"agent": {"id": self.agent}, "key": {"thumbprint": keys.thumbprint(self.public_key)}}
+            return self._json(200, {**me, "delegations": [], "tools": []})
+        if parts == ["keys", "rotate"]:
+            return self._rotate(document)
+        if parts == ["outcomes"]:
+            return self._outcomes(document)
         if parts == ["actions"]:
             return self._submit(headers, document)
         found = self.asked.get(parts[1]) if len(parts) > 1 and parts[0] in ("actions", "receipts") else None
@@ -247,6 +258,32 @@ class Door:
             asked.states.append(body["outcome"])
             asked.result = body.get("result", "")
         return self._view(asked)
+
+    def _outcomes(self, body: dict[str, Any]) -> httpx2.Response:
+        told = []
+        for one in body["outcomes"]:
+            found = self.asked.get(one["action"])
+            if found is None:
+                told.append({"action": one["action"], "status": 404, "code": "not-found"})
+            else:
+                self._outcome(found, one)
+                told.append({"action": found.id, "status": 200, "state": found.state})
+        return self._json(200, {"outcomes": told})
+
+    def _rotate(self, body: dict[str, Any]) -> httpx2.Response:
+        public_key = un_b64u(body["public_key"])
+        signed = rotation_preimage(
+            realm=self.realm,
+            agent=self.agent,
+            old=keys.thumbprint(self.public_key),
+            new=keys.thumbprint(public_key),
+            public_key=body["public_key"],
+        )
+        if not ed25519.verify(self.public_key, signed, un_b64u(body["signature"])):
+            return self._problem(401, "signature", "The old key did not sign this rotation.")
+        self.retired.add(keys.thumbprint(self.public_key))
+        self.public_key = public_key
+        return self._json(200, {"agent": self.agent, "key": keys.thumbprint(public_key)})
 
     def _cancel(self, asked: Asked, _: dict[str, Any]) -> httpx2.Response:
         if asked.state in ("PENDING", "APPROVED"):

@@ -96,7 +96,10 @@ class Server:
         if path == "/api/v1/me":
             agent = {"id": self.door.agent, "name": "robo", "state": self.agent_state, "owner": "Ada"}
             held = [{"id": DELEGATION, "document": {"not_after": "2030-01-01T00:00:00.000Z"}}]
-            return httpx2.Response(200, json={"agent": agent, "delegations": held})
+            signed = self.door.handle(httpx2.Request(method, self.url + path, headers=headers, content=body))
+            if signed.status_code != 200:
+                return signed
+            return httpx2.Response(200, json={**signed.json(), "agent": agent, "delegations": held})
         return self.door.handle(httpx2.Request(method, self.url + path, headers=headers, content=body))
 
 

@@ -31,11 +31,11 @@ from imprimatur.formats import (
 )
 from imprimatur.formats.encoding import b64u
 from imprimatur.formats.keys import KeyPair
+from imprimatur.formats.rotation import rotation_preimage
 from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import policy as policies
 from imprimatur.rules import tools
 from imprimatur.verify import copies
-from imprimatur.verify.agents import rotation_preimage
 from imprimatur.verify.disclosed import commitments_in
 from imprimatur.verify.people import ROSTER_TAG
 

@@ -1,4 +1,4 @@
-"""The command line: ``imprimatur keygen | enroll | delegate | request | wait | verify | doctor``.
+"""The command line: ``imprimatur keygen | enroll | rotate | delegate | request | wait | verify | doctor``.
 
 Exit status: 0 done or allowed; 1 refused, or a check failed; 2 wrong use or configuration; 3 still pending; 4 no answer
 from the server. Errors are one line on standard error, with the next step.
@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from imprimatur.cli import ask, delegate, doctor, enrol, keygen
+from imprimatur.cli import ask, delegate, doctor, enrol, keygen, rotate
 from imprimatur.cli.say import NO_ANSWER, PENDING, REFUSED, USAGE, complain
 from imprimatur.errors import (
     ActionBlocked,
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = _Parser(prog="imprimatur", description="Ask before acting; verify afterwards.", epilog=_EXIT)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser, required=True)
-    for module in (keygen, enrol, delegate, ask, doctor):
+    for module in (keygen, enrol, rotate, delegate, ask, doctor):
         module.add(commands)
     verify = commands.add_parser("verify", help="verify an evidence bundle, offline", add_help=False)
     verify.set_defaults(handler=None)

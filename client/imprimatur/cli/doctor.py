@@ -55,7 +55,10 @@ def _checks(options: argparse.Namespace) -> Iterator[Check]:
 
     def key() -> str:
         path = given("key", config.KEY, "the agent's key file (`imprimatur keygen`)")
-        return f"{path}, only yours to read; {agent_id(config.load_key(path).public_key)}"
+        pair = config.load_key(path)
+        if os.path.exists(path + ".new"):
+            raise ConfigError(f"A rotation was interrupted: {path}.new is there. Run `imprimatur rotate` again.")
+        return f"{path}, only yours to read; {pair.agent or agent_id(pair.public_key)}"
 
     def pin() -> str:
         pinned = config.load_trust(given("trust", config.TRUST, "the trust file that `imprimatur enroll` wrote"))

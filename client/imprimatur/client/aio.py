@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
 import httpx2
 
-from imprimatur.client import base, tools
+from imprimatur.client import base, rotation, tools
 from imprimatur.client.answers import Decision
 from imprimatur.client.base import Base, Execution
 from imprimatur.client.sync import Justification
@@ -79,6 +80,10 @@ class AsyncImprimatur(Base):
         """See :meth:`imprimatur.Imprimatur.outcome`."""
         return await self._run(self._core.outcome(decision, outcome, result=result, cost=cost))
 
+    async def outcomes(self, reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """See :meth:`imprimatur.Imprimatur.outcomes`."""
+        return await self._run(self._core.outcomes(reports))
+
     async def cancel(self, decision: Decision | str) -> dict[str, Any]:
         """See :meth:`imprimatur.Imprimatur.cancel`."""
         return await self._run(self._core.cancel(decision if isinstance(decision, str) else decision.id))
@@ -90,6 +95,10 @@ class AsyncImprimatur(Base):
     async def me(self) -> dict[str, Any]:
         """See :meth:`imprimatur.Imprimatur.me`."""
         return await self._run(self._core.read("/me"))
+
+    async def rotate(self, new_key: str | os.PathLike[str]) -> dict[str, Any]:
+        """See :meth:`imprimatur.Imprimatur.rotate`."""
+        return self._adopt(await self._run(self._core.rotate(rotation.successor(new_key, self.config))))
 
     @asynccontextmanager
     async def action(

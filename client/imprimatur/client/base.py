@@ -49,6 +49,11 @@ class Base:
         """The id of this run; give the same one after a restart to come back to what was asked."""
         return self._wishes.run
 
+    def _adopt(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Use the key that the core has just rotated to."""
+        self.config = self._wishes.config = self._core.config
+        return told
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.config.origin!r}, agent={self.config.agent!r})"
 

@@ -50,7 +50,7 @@ def load(
     agent: str | None = None,
 ) -> Config:
     """Arguments first, then ``IMPRIMATUR_URL``, ``_KEY`` (path), ``_DELEGATION`` (id, or the file that ``imprimatur
-    delegate`` wrote), ``_TRUST`` (path), ``_AGENT`` (only after a key rotation).
+    delegate`` wrote), ``_TRUST`` (path), ``_AGENT`` (only when a rotated key's file does not name its agent).
 
     Raises ConfigError that names what is missing and how to get it.
     """
@@ -62,7 +62,7 @@ def load(
         pinned = load_trust(_need(trust, TRUST, "the pinned server's trust file (`imprimatur enroll` writes it)"))
     if not pinned.decision:
         raise ConfigError("The trust file names no decision key, so no receipt could be checked. Enrol again.")
-    identity = agent or os.environ.get(AGENT) or ids.agent_id(pair.public_key)
+    identity = agent or os.environ.get(AGENT) or pair.agent or ids.agent_id(pair.public_key)
     if not ids.is_id("ag", identity):
         raise ConfigError("The agent id has the form ag_ and 32 characters; leave it out unless the key was rotated.")
     given = delegation if delegation is not None else os.environ.get(DELEGATION) or None

@@ -6,13 +6,14 @@ this very execution, in time. Every other end is an exception, so nothing runs.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from imprimatur.client import answers
+from imprimatur.client import answers, rotation
 from imprimatur.client.answers import Decision
 from imprimatur.client.config import Config
 from imprimatur.client.wire import Answer, Flow, Sleep, Unreachable, Wire
@@ -29,6 +30,8 @@ from imprimatur.errors import (
     ServerError,
 )
 from imprimatur.formats import delegation, receipts
+from imprimatur.formats.ids import is_id
+from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.timestamps import format_time, parse_time
 
 logger = logging.getLogger("imprimatur")
@@ -39,6 +42,8 @@ POLL = 25
 GRACE = 5.0
 """Seconds after a request's end in which the server itself should say that it has ended."""
 LONGEST_WAIT = 5 * 3600.0
+MOST_OUTCOMES = 100
+OUTCOMES = ("SUCCEEDED", "FAILED")
 _UNREACHABLE = "There was no answer from the server, so the answer is no."
 
 
@@ -197,6 +202,49 @@ class Core:
         answer = yield from self._reach(self.wire.post(path, document))
         return answers.items(answer)
 
+    def outcomes(self, reports: Iterable[Mapping[str, Any]]) -> Flow[list[dict[str, Any]]]:
+        """Report many outcomes, 100 to a request. One answer each, in their order: ``{action, status, …}``; one that is
+        refused (``status`` not 200, with ``code``) does not touch the others. Raises ConfigError, APIError."""
+        rows = [_named_outcome(report) for report in reports]
+        told: list[dict[str, Any]] = []
+        for start in range(0, len(rows), MOST_OUTCOMES):
+            part = rows[start : start + MOST_OUTCOMES]
+            answer = yield from self._reach(self.wire.post("/outcomes", {"outcomes": part}))
+            found = answers.items(answer).get("outcomes")
+            good = isinstance(found, list) and all(isinstance(item, dict) for item in found)
+            if not good or [item.get("action") for item in found] != [row["action"] for row in part]:
+                raise ServerError("The server answered about other outcomes than those sent.", code="unknown-answer")
+            told += found
+        return told
+
+    def rotate(self, new: KeyPair) -> Flow[dict[str, Any]]:
+        """Have the server take the new key in place of the present one, and sign with it from then on.
+
+        Safe to repeat with the same new key: when the answer to an earlier try was lost, the new key itself shows
+        whether the server knows it. Raises APIError, and then the present key stays in use.
+        """
+        config, answer = self.config, None
+        with contextlib.suppress(Unreachable):
+            answer = yield from self.wire.post("/keys/rotate", rotation.body(config, new))
+        if answer is None or answer.code == "key-revoked":
+            # Perhaps it was taken by an earlier try. Only the new key's own signature can tell.
+            probe = yield from self._reach(self.wire.get("/me", key=new))
+            if probe.status != 200:
+                raise answers.failure(answer) if answer else _no_answer()
+            found = answers.items(probe)
+            agent, key = found.get("agent"), found.get("key")
+            told = {
+                "agent": agent.get("id") if isinstance(agent, dict) else None,
+                "key": key.get("thumbprint") if isinstance(key, dict) else None,
+            }
+        else:
+            found = answers.items(answer)
+            told = {"agent": found.get("agent"), "key": found.get("key")}
+        if told != {"agent": config.agent, "key": new.thumbprint}:
+            raise ServerError("The server answered about another agent or key. Tell an admin.", code="unknown-answer")
+        self.config = self.wire.config = replace(config, key=new)
+        return told
+
     def pass_on(
         self,
         to: str,
@@ -255,10 +303,7 @@ class Core:
         try:
             return (yield from flow)
         except Unreachable:
-            raise ServerError(
-                "There was no answer from the server. Check the address and the network (`imprimatur doctor`).",
-                code="unavailable",
-            ) from None
+            raise _no_answer() from None
 
     def _patience(self, current: Decision, seconds: float | None, started: float) -> float:
         if seconds is not None:
@@ -316,6 +361,27 @@ class Core:
             raise ReceiptError("The receipt is for another request.", code="receipt-decision", action_id=allowed.id)
         digest: str = checked.entry["body"]["action_digest"]
         return digest
+
+
+def _no_answer() -> ServerError:
+    return ServerError(
+        "There was no answer from the server. Check the address and the network (`imprimatur doctor`).",
+        code="unavailable",
+    )
+
+
+def _named_outcome(report: Mapping[str, Any]) -> dict[str, Any]:
+    row = {name: value for name, value in report.items() if value is not None}
+    done = row.pop("decision", None)
+    if isinstance(done, Decision):
+        row.setdefault("action", done.id)
+    strange = row.keys() - {"action", "outcome", "result", "cost"}
+    if strange or not is_id("act", row.get("action")) or row.get("outcome") not in OUTCOMES:
+        raise ConfigError(
+            'An outcome is {"decision": … or "action": "act_…", "outcome": "SUCCEEDED" or "FAILED"}, and perhaps '
+            '"result" and "cost".'
+        )
+    return row
 
 
 def _timeout(current: Decision) -> ApprovalTimeout:

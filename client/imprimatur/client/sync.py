@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 import httpx2
 
-from imprimatur.client import base, tools
+from imprimatur.client import base, rotation, tools
 from imprimatur.client.answers import Decision
 from imprimatur.client.base import Base, Execution
 from imprimatur.client.tools import OnDenied
@@ -93,6 +94,12 @@ class Imprimatur(Base):
         """Report ``SUCCEEDED`` or ``FAILED``. Raises APIError."""
         return self._run(self._core.outcome(decision, outcome, result=result, cost=cost))
 
+    def outcomes(self, reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Report many outcomes at once: ``[{"decision": d, "outcome": "SUCCEEDED", "result": …, "cost": …}]`` (or
+        ``"action": "act_…"`` instead of ``decision``). Returns ``{action, status, …}`` for each, in their order; one
+        that is refused does not touch the others. Raises ConfigError, APIError."""
+        return self._run(self._core.outcomes(reports))
+
     def cancel(self, decision: Decision | str) -> dict[str, Any]:
         """Take a request back. Raises APIError."""
         return self._run(self._core.cancel(decision if isinstance(decision, str) else decision.id))
@@ -112,6 +119,15 @@ class Imprimatur(Base):
         """Register this key against an invitation. It has no authority yet. Raises APIError."""
         public_key = b64u(self.config.key.public_key)
         return self._run(self._core.write("/enroll", {"token": token, "public_key": public_key}))
+
+    def rotate(self, new_key: str | os.PathLike[str]) -> dict[str, Any]:
+        """Make a new key in the file ``new_key``, have the server take it, and sign with it from then on.
+
+        The old key then signs nothing more; load the new file from now on. An interrupted rotation is finished by
+        calling this again with the same file (which is then not made anew). Do it between runs: default call ids come
+        from the key. Raises ConfigError, APIError.
+        """
+        return self._adopt(self._run(self._core.rotate(rotation.successor(new_key, self.config))))
 
     # --- around a piece of work ---------------------------------------------------------------------------------------
 

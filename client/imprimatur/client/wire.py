@@ -19,6 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 from imprimatur.client.config import Config
 from imprimatur.formats import canonical, httpsig
 from imprimatur.formats.encoding import b64u
+from imprimatur.formats.keys import KeyPair
 
 API = "/api/v1"
 RETRIES = 4
@@ -104,9 +105,11 @@ class Wire:
         """The time, corrected by what the server told us when our clock was wrong."""
         return datetime.fromtimestamp(self._clock() + self._offset, UTC)
 
-    def get(self, path: str, *, timeout: float = TIMEOUT, deadline: float | None = None) -> Flow[Answer]:
-        """A signed GET; see :meth:`_repeat`."""
-        return (yield from self._repeat("GET", path, None, {}, timeout=timeout, deadline=deadline))
+    def get(
+        self, path: str, *, timeout: float = TIMEOUT, deadline: float | None = None, key: KeyPair | None = None
+    ) -> Flow[Answer]:
+        """A signed GET (with ``key`` instead of the agent's present one); see :meth:`_repeat`."""
+        return (yield from self._repeat("GET", path, None, {}, timeout=timeout, deadline=deadline, key=key))
 
     def post(
         self,
@@ -141,6 +144,7 @@ class Wire:
         timeout: float,
         deadline: float | None,
         retries: int = RETRIES,
+        key: KeyPair | None = None,
     ) -> Flow[Answer]:
         """Send until there is an answer that repeating cannot change. ``deadline`` (monotonic seconds) replaces the
         limit on the number of tries. Raises Unreachable when the last try had no answer."""
@@ -149,7 +153,7 @@ class Wire:
         while True:
             answer: Answer | None = None
             with contextlib.suppress(Unreachable):
-                answer = yield self._request(method, path, body, headers, timeout)
+                answer = yield self._request(method, path, body, headers, timeout, key or self.config.key)
             if answer is not None:
                 if answer.status == 401 and answer.code == "clock-skew" and not corrected and self._correct(answer):
                     corrected = True
@@ -165,14 +169,16 @@ class Wire:
                 return answer
             yield Sleep(pause)
 
-    def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> Send:
+    def _request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float, key: KeyPair
+    ) -> Send:
         url = self.config.origin + API + path
         signed = httpsig.sign_request(
             method=method,
             target_uri=url,
             headers=headers,
             body=body,
-            key=self.config.key,
+            key=key,
             created=int(self._clock() + self._offset),
             nonce=b64u(secrets.token_bytes(18)) if method == "POST" else None,
         )

@@ -9,7 +9,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from imprimatur.formats import canonical, ed25519
+from imprimatur.formats import canonical, ed25519, ids
 from imprimatur.formats.encoding import b64u, un_b64u
 
 try:
@@ -39,20 +39,25 @@ def dsse_keyid(public_key: bytes) -> str:
 
 
 class KeyPair:
-    """An Ed25519 key pair. Its text form shows the public key only, so it may appear in a traceback."""
+    """An Ed25519 key pair. Its text form shows the public key only, so it may appear in a traceback.
 
-    __slots__ = ("_public_key", "_seed")
+    ``agent`` names the agent a rotated key belongs to: an agent keeps the id of its first key, which no later key
+    shows. None means that the key is the agent's first, or no agent's.
+    """
 
-    def __init__(self, seed: bytes) -> None:
+    __slots__ = ("_public_key", "_seed", "agent")
+
+    def __init__(self, seed: bytes, agent: str | None = None) -> None:
         if len(seed) != 32:
             raise ValueError("an Ed25519 seed has 32 bytes")
         self._seed = bytes(seed)
         self._public_key = ed25519.public_key(self._seed)
+        self.agent = agent
 
     @classmethod
-    def generate(cls) -> KeyPair:
+    def generate(cls, agent: str | None = None) -> KeyPair:
         """A fresh key from the operating system's randomness."""
-        return cls(secrets.token_bytes(32))
+        return cls(secrets.token_bytes(32), agent)
 
     @classmethod
     def from_seed(cls, seed: bytes) -> KeyPair:
@@ -80,11 +85,14 @@ class KeyPair:
             raw = file.read(_MAX_FILE + 1)
         try:
             document = canonical.loads(raw) if len(raw) <= _MAX_FILE else None
-            if not isinstance(document, dict) or set(document) != {"kty", "crv", "d", "x"}:
+            if not isinstance(document, dict) or set(document) - {"kid"} != {"kty", "crv", "d", "x"}:
+                raise ValueError
+            agent = document.get("kid")
+            if agent is not None and not ids.is_id("ag", agent):
                 raise ValueError
             if document["kty"] != "OKP" or document["crv"] != "Ed25519":
                 raise ValueError
-            pair = cls(un_b64u(document["d"]))
+            pair = cls(un_b64u(document["d"]), agent)
             if un_b64u(document["x"]) != pair.public_key:
                 raise ValueError
         except (ValueError, TypeError):
@@ -96,6 +104,8 @@ class KeyPair:
         """Write the key to a new file that only its owner can read; never overwrites. Raises :class:`KeyFileError`."""
         path = Path(path)
         document = {"kty": "OKP", "crv": "Ed25519", "d": b64u(self._seed), "x": b64u(self._public_key)}
+        if self.agent is not None:
+            document["kid"] = self.agent
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
         try:
             descriptor = os.open(path, flags, 0o600)

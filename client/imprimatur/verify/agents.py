@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from imprimatur.formats import canonical, ed25519, ids, keys
+from imprimatur.formats import ed25519, ids, keys
 from imprimatur.formats.encoding import un_b64u
+from imprimatur.formats.rotation import rotation_preimage
 from imprimatur.verify import people, rulebook
 from imprimatur.verify.facts import Agent, AgentKey, Facts
-
-ROTATE_TAG = b"imprimatur/rotate/v1\0"
-
-
-def rotation_preimage(*, realm: str, agent: str, old: str, new: str, public_key: str) -> bytes:
-    """What the old key signs when a new one follows: tag, zero byte, JCS of the five fields."""
-    document = {"agent": agent, "realm": realm, "old": old, "new": new, "public_key": public_key}
-    return ROTATE_TAG + canonical.dumps(document)
-
 
 def _invited(facts: Facts, entry: Mapping[str, Any]) -> None:
     body, rule = entry["body"], rulebook.ENROLMENT
