@@ -94,13 +94,27 @@ def count(request: ActionRequest, votes: Iterable[Vote]) -> Tally:
     return tally(stages_of(request), cast, single_human=single_human(request.policy))
 
 
+def standing(request: ActionRequest, votes: Sequence[Vote]) -> Tally:
+    """What those of these votes that still count add up to: whoever lost the role or the key takes their vote along."""
+    return count(request, votes_that_still_count(request, votes))
+
+
 def open_stage(request: ActionRequest, votes: Sequence[Vote]) -> tuple[int, Stage] | None:
     """The stage that waits for an answer, with its number; None when there is none."""
     stages = stages_of(request)
     if not stages:
         return None
-    number = count(request, votes).stage
+    number = standing(request, votes).stage
     return (number, stages[number]) if number < len(stages) else None
+
+
+def deniable_stage(request: ActionRequest, votes: Sequence[Vote]) -> tuple[int, Stage] | None:
+    """The stage a denial is for: the open one, or the last when none is. None when people are not asked at all."""
+    stages = stages_of(request)
+    if not stages:
+        return None
+    number = min(standing(request, votes).stage, len(stages) - 1)
+    return number, stages[number]
 
 
 def reasons_against(
@@ -113,12 +127,12 @@ def reasons_against(
 ) -> list[Reason]:
     """Why this person may not answer this request now; empty when they may.
 
-    ``counted`` are the other votes that count (default: all of them), ``stage`` the stage the answer is for (default:
-    the one that is open).
+    ``counted`` are the other votes that were cast (default: all of them), ``stage`` the stage the answer is for
+    (default: the one that is open, or the last).
     """
     votes = live_votes(request) if counted is None else counted
     if stage is None:
-        found = open_stage(request, votes)
+        found = deniable_stage(request, votes)
         stage = found[1] if found else None
     return ineligible(candidate_of(person), circumstances_of(request, votes), key, stage)
 

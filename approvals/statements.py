@@ -79,8 +79,10 @@ def draft(request: ActionRequest, person: Person, decision: str, *, reason: str 
     statement cannot be dated back before the log it follows.
     """
     votes = eligibility.live_votes(request)
-    others = [vote for vote in votes if vote.person_id != person.id] if decision == "deny" else votes
-    stage = eligibility.open_stage(request, others) if request.stages else None
+    if decision == "deny":
+        stage = eligibility.deniable_stage(request, [vote for vote in votes if vote.person_id != person.id])
+    else:
+        stage = eligibility.open_stage(request, votes)
     number, role = (stage[0], stage[1].role) if stage else (0, REVIEWER_ROLE)
     published = Checkpoint.objects.order_by("-size").first()
     now = utc_now()
@@ -112,8 +114,9 @@ def draft(request: ActionRequest, person: Person, decision: str, *, reason: str 
         on_behalf_of = eligibility.origin_of(request.delegation_id).on_behalf_of
         if on_behalf_of:
             document["on_behalf_of"] = on_behalf_of
-    if decision == "confirm" and votes:
-        document["prev_vote"] = vote_digest(votes[-1])
+    confirmed = eligibility.votes_that_still_count(request, votes) if decision == "confirm" else []
+    if confirmed:
+        document["prev_vote"] = vote_digest(confirmed[-1])
     reason = reason.strip()
     if len(reason) > openings.LONGEST_TEXT:
         raise Refused("invalid", f"A reason has at most {openings.LONGEST_TEXT} characters.")

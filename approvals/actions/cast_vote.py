@@ -90,7 +90,9 @@ def apply(writer: Writer, command: Command) -> Result:
         # Whoever approved may still change their mind to no: the earlier answer is recalled in the same breath.
         mine = [vote for vote in votes if vote.person_id == person.id]
         others = [vote for vote in votes if vote.person_id != person.id]
-    opened = eligibility.open_stage(request, others)
+        opened = eligibility.deniable_stage(request, others)
+    else:
+        opened = eligibility.open_stage(request, others)
     if opened is None:
         raise Refused("wrong-state", "Nothing of this request is open for an answer.")
     number, stage = opened
@@ -105,7 +107,8 @@ def apply(writer: Writer, command: Command) -> Result:
         ends = _authority_ends(writer, request)
     statements.check_against(command.draft, request, person, command.decision, number)
     if command.decision == "confirm":
-        expected = statements.vote_digest(others[-1]) if others else None
+        confirmed = eligibility.votes_that_still_count(request, others)
+        expected = statements.vote_digest(confirmed[-1]) if confirmed else None
         if command.draft.document.get("prev_vote") != expected:
             raise Refused("wrong-state", "The answer you confirm has changed. Read the request again, then answer.")
 

@@ -13,9 +13,10 @@ from approvals.views import lists, words
 from audit.log import utc_now
 from audit.models import Entry, LogHead
 from audit.selectors import commitments_in, payload_of
+from governance import pauses
 from governance.access import chain_of
 from governance.errors import Refused
-from governance.models import REVIEWER, Agent, Delegation, Person, Tool
+from governance.models import REVIEWER, Agent, Delegation, Pause, Person, Tool
 from imprimatur import cards
 from imprimatur.formats import canonical, digests
 from imprimatur.formats.timestamps import parse_time
@@ -23,6 +24,7 @@ from imprimatur.rules import money, states
 from imprimatur.rules.quorum import Reason
 
 ALIKE = 5
+LONG, BEGINNING = 800, 160  # characters of one message: folded from, and shown outside the fold
 FOLD_AFTER = 40  # lines of content shown before the rest is folded; nothing is left out
 NO_KEY = "H0"
 STARTS_A_BODY = ("file-write", "file-delete")
@@ -62,6 +64,16 @@ class Said:
     words: str = ""
     agent: bool = False
     erased: bool = False
+
+    @property
+    def long(self) -> bool:
+        """Long enough to be folded, so that one message does not push everything else away."""
+        return len(self.words) > LONG
+
+    @property
+    def beginning(self) -> str:
+        """What stands outside the fold."""
+        return self.words[:BEGINNING]
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,10 @@ class CardPage:
     votes: list[tuple[Vote, str, str]]
     binding: str
     mine: bool
+    because: str
+    able_words: str
+    stopped: str
+    stopped_because: str
 
     @property
     def pending(self) -> bool:
@@ -150,6 +166,8 @@ def card_page(person: Person, request: ActionRequest) -> CardPage:
     binding = canonical.loads(bytes(request.binding))
     votes = eligibility.live_votes(request)
     until, then = _clock(request, state)
+    may = answers(person, request, now)
+    stop = pauses.standing(request.agent_id, request.tool) if may.open or state == "APPROVED" else None
     return CardPage(
         request=request,
         spans=lists.spans(request),
@@ -166,12 +184,16 @@ def card_page(person: Person, request: ActionRequest) -> CardPage:
         justification=_text(known, request.justification),
         justification_erased=bool(request.justification) and request.justification not in known,
         authority=_authority(request.delegation) if request.delegation is not None else None,
-        answers=answers(person, request, now),
+        answers=may,
         alike=_alike(request, now),
         timeline=_timeline(request, payloads, known),
         votes=[(vote, words.ASSURANCE.get(vote.assurance, ""), _text(known, vote.reason)) for vote in votes],
         binding=bytes(request.binding).decode("utf-8"),
         mine=any(vote.person_id == person.pk for vote in votes),
+        because=words.because(request),
+        able_words=words.either(sorted(("You" if one.pk == person.pk else one.name for one in may.able), key="You".__ne__)),
+        stopped={Pause.AGENT: "this agent", Pause.TOOL: "this tool"}.get(stop.scope, "everything") if stop else "",
+        stopped_because=stop.reason if stop else "",
     )
 
 
@@ -190,10 +212,8 @@ def answers(person: Person, request: ActionRequest, now: datetime) -> Answers:
     opened = eligibility.open_stage(request, votes) if pending else None
     if opened is not None:
         stage = opened[1].kind
-        missing = eligibility.count(request, votes).needs[0].count
+        missing = eligibility.standing(request, votes).needs[0].count
         reasons = lists.telling(eligibility.reasons_against(request, me))
-        without_mine = [vote for vote in votes if vote.person_id != me.pk]
-        may_deny = not eligibility.reasons_against(request, me, counted=without_mine)
         able = eligibility.eligible_people(request, everybody)
         others = [
             eligibility.reasons_against(request, one)[0].other
@@ -202,6 +222,9 @@ def answers(person: Person, request: ActionRequest, now: datetime) -> Answers:
             and opened[1].role in eligibility.candidate_of(one).roles
             and one.user.is_active
         ]
+    if pending:
+        without_mine = [vote for vote in votes if vote.person_id != me.pk]
+        may_deny = bool(request.stages) and not eligibility.reasons_against(request, me, counted=without_mine)
     needs_key = request.assurance > NO_KEY
     answered = any(vote.person_id == me.pk for vote in votes)
     open_now = pending and not frozen
@@ -351,6 +374,8 @@ def _timeline(request: ActionRequest, payloads: Sequence[Mapping[str, Any]], kno
         what = _what(payload["kind"], body, request)
         if what is None:
             continue
+        if payload["kind"] == "action.decided" and request.requested_index is None:
+            who = request.agent.name  # one entry for both: the agent asked, and policy answered at once
         spoken = body.get({"comment.added": "comment"}.get(payload["kind"], "reason"), "")
         timeline.append(
             Said(

@@ -36,7 +36,8 @@ def _cast(facts: Facts, entry: Mapping[str, Any]) -> None:
     raw = body["statement"].encode("utf-8")
     said = _parse(facts, raw)
     _check_statement(facts, entry, said, request)
-    tally = _tally(facts, request, request.ballots)
+    counting = _counting(facts, request)
+    tally = _tally(facts, request, counting)
     key, assurance = _check_evidence(facts, entry, raw, said)
     decision = said["decision"]
     if decision in quorum.KINDS:
@@ -49,7 +50,7 @@ def _cast(facts: Facts, entry: Mapping[str, Any]) -> None:
         least = facts.policies[request.policy].get("assurance", "H2")
         facts.hold(assurance >= least, rulebook.EVIDENCE, f"an approval needs {least}, and this is {assurance}")
         if decision == "confirm":
-            counted = {ballot.digest for ballot in request.ballots if ballot.decision == "approve"}
+            counted = {ballot.digest for ballot in counting if ballot.decision == "approve"}
             facts.hold(
                 said.get("prev_vote") in counted, rulebook.STATEMENT, "a confirmation signs the vote that it confirms"
             )
@@ -63,7 +64,19 @@ def _cast(facts: Facts, entry: Mapping[str, Any]) -> None:
         "this person's vote stands already",
     )
     request.ballots.append(Ballot(facts.index, actor["id"], key, decision, said["stage"], assurance, vote_digest(raw)))
-    counting = [
+    after = _tally(facts, request, _counting(facts, request))
+    if quorum.vote_event(request.state, after) == "stage_met":
+        request.state = states.next_state(request.state, "stage_met")
+        request.expires_at = format_time(parse_time(facts.now) + CONFIRMATION_WINDOW)
+    if decision == "deny":
+        facts.totals.denials += 1
+    else:
+        facts.totals.assurance[assurance] = facts.totals.assurance.get(assurance, 0) + 1
+
+
+def _counting(facts: Facts, request: Request) -> list[Ballot]:
+    """The standing votes that still count: each by somebody who might cast it now, next to the others."""
+    return [
         ballot
         for ballot in request.ballots
         if not _against(
@@ -75,14 +88,6 @@ def _cast(facts: Facts, entry: Mapping[str, Any]) -> None:
             stage=quorum.Stage(**request.stages[min(ballot.stage, len(request.stages) - 1)]),
         )
     ]
-    after = _tally(facts, request, counting)
-    if quorum.vote_event(request.state, after) == "stage_met":
-        request.state = states.next_state(request.state, "stage_met")
-        request.expires_at = format_time(parse_time(facts.now) + CONFIRMATION_WINDOW)
-    if decision == "deny":
-        facts.totals.denials += 1
-    else:
-        facts.totals.assurance[assurance] = facts.totals.assurance.get(assurance, 0) + 1
 
 
 def _recalled(facts: Facts, entry: Mapping[str, Any]) -> None:
