@@ -33,8 +33,9 @@ from governance.models import Delegation
 from imprimatur.formats import canonical, note
 from imprimatur.formats.digests import fingerprint, is_digest, sha256
 from imprimatur.formats.encoding import b64u, un_b64u
-from imprimatur.formats.entries import attempt_digest
+from imprimatur.formats.entries import SIGNED_REQUEST, attempt_digest
 from imprimatur.formats.ids import is_id
+from imprimatur.formats.shapes import ShapeError, check
 from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import states
 from imprimatur.rules.money import MoneyError, format_amount, parse_amount
@@ -380,7 +381,8 @@ def bytes32(text: str, name: str) -> bytes:
 
 
 def _signed(caller: Caller, raw: RawRequest) -> dict[str, str]:
-    return {
+    """What the entry will keep of the signed request. Raises Refused ``malformed`` for what no entry can hold."""
+    signed = {
         "content_digest": raw.headers["content-digest"],
         "signature_input": raw.headers["signature-input"],
         "signature": raw.headers["signature"],
@@ -389,6 +391,11 @@ def _signed(caller: Caller, raw: RawRequest) -> dict[str, str]:
         "idempotency_key": caller.idempotency_key,
         "commitments": raw.headers["imprimatur-commitments"].strip(),
     }
+    try:
+        check(signed, SIGNED_REQUEST)
+    except ShapeError as error:
+        raise Refused("malformed", f"The log cannot keep this signed request: {error}") from None
+    return signed
 
 
 def _outcome(
