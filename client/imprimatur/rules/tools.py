@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from imprimatur.formats import canonical, digests, shapes
@@ -182,6 +183,10 @@ def check(document: object) -> None:
         raise ToolError(found)
 
 
+MOST_COMPILED = 32
+"""Schemas that a validator keeps compiled, one for each combination of withheld parameters."""
+
+
 class Validator:
     """Checks parameters against one tool's schema. Messages never repeat a value, only where it stands."""
 
@@ -189,7 +194,9 @@ class Validator:
         self._schema: dict[str, Any] = dict(document["schema"])
         self._may_withhold = frozenset(document["withhold"])
         self._compile = compile_schema
-        self._compiled: dict[frozenset[str], Any] = {frozenset(): compile_schema(self._schema)}
+        self._whole = compile_schema(self._schema)
+        # Whoever asks chooses what to withhold, and n fields make 2^n choices: only the latest are kept compiled.
+        self._without = lru_cache(MOST_COMPILED)(self._compile_without)
 
     def problems(self, parameters: object, withheld: Iterable[str] = ()) -> list[str]:
         """Every way the parameters depart from the schema; empty when they fit.
@@ -199,15 +206,16 @@ class Validator:
         absent = frozenset(withheld)
         if absent - self._may_withhold:
             return ["A parameter was withheld that this tool does not allow to be withheld: send it."]
-        compiled = self._compiled.get(absent)
-        if compiled is None:
-            required = [name for name in self._schema.get("required", ()) if name not in absent]
-            compiled = self._compiled[absent] = self._compile({**self._schema, "required": required})
+        compiled = self._without(absent) if absent else self._whole
         found = []
         for error in compiled.iter_errors(parameters):
             path = ".".join(str(step) for step in error.instance_path)
             found.append(f"{path or 'parameters'}: {error.message}")
         return found
+
+    def _compile_without(self, absent: frozenset[str]) -> Any:
+        required = [name for name in self._schema.get("required", ()) if name not in absent]
+        return self._compile({**self._schema, "required": required})
 
 
 def validator(document: Mapping[str, Any]) -> Validator:
