@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from django.db import DatabaseError, close_old_connections, connection
+
+from governance.errors import Refused
 
 logger = logging.getLogger(__name__)
 
 POLL_EVERY = 1.0  # seconds
 CHUNK = 500
+MOST_PER_KEY = 64
+"""Answers that one key may have held at a time in this process: each costs a connection, through Django also a thread."""
 
 Wake = Callable[[], None]
 
@@ -25,22 +30,33 @@ class Bell:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiters: dict[str, dict[Wake, int]] = {}
+        self._waiters: dict[str, dict[Wake, tuple[int, str]]] = {}
+        self._held: Counter[str] = Counter()
         self._poller: threading.Thread | None = None
 
-    def listen(self, request: str, version: int, wake: Wake) -> None:
-        """Have ``wake`` called when the request is beyond ``version``. It may be called more than once."""
+    def listen(self, request: str, version: int, wake: Wake, key: str) -> None:
+        """Have ``wake`` called when the request is beyond ``version``. It may be called more than once.
+
+        ``key`` is the thumbprint of whoever waits. Raises Refused ``rate-limited`` when it waits for too much already.
+        """
         with self._lock:
-            self._waiters.setdefault(request, {})[wake] = version
+            if self._held[key] >= MOST_PER_KEY:
+                raise Refused("rate-limited", f"This key waits for {MOST_PER_KEY} answers already, the most at a time.")
+            self._held[key] += 1
+            self._waiters.setdefault(request, {})[wake] = (version, key)
 
     def leave(self, request: str, wake: Wake) -> None:
         """Stop waiting. Leaving twice is fine."""
         with self._lock:
-            waiters = self._waiters.get(request)
-            if waiters is not None:
-                waiters.pop(wake, None)
-                if not waiters:
-                    del self._waiters[request]
+            waiters = self._waiters.get(request, {})
+            if wake not in waiters:
+                return
+            _, key = waiters.pop(wake)
+            if not waiters:
+                del self._waiters[request]
+            self._held[key] -= 1
+            if not self._held[key]:
+                del self._held[key]
 
     def ring(self, request: str) -> None:
         """Wake everybody who waits for this request."""
@@ -61,7 +77,7 @@ class Bell:
         for start in range(0, len(ids), CHUNK):
             for request, version in versions(ids[start : start + CHUNK]):
                 with self._lock:
-                    late = [wake for wake, seen in self._waiters.get(request, {}).items() if seen < version]
+                    late = [wake for wake, (seen, _) in self._waiters.get(request, {}).items() if seen < version]
                 for wake in late:
                     wake()
 

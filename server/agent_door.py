@@ -88,7 +88,7 @@ class AgentDoor:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(happened.set)
 
-        waiting.bell.listen(step.request, step.version, wake)
+        waiting.bell.listen(step.request, step.version, wake, step.key)
         waiting.bell.keep_polling()
         heard = asyncio.ensure_future(happened.wait())
         left = asyncio.ensure_future(_disconnected(receive))

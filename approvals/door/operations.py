@@ -85,7 +85,7 @@ def get_action(caller: Caller, raw: RawRequest, identifier: str) -> Step:
         return answer.reply(_own(caller, identifier))
 
     if seconds and request.state in states.PENDING_STATES:
-        return Wait(request.id, request.version, seconds, now)
+        return Wait(caller.key.thumbprint, request.id, request.version, seconds, now)
     return answer.reply(request)
 
 

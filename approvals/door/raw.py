@@ -54,8 +54,12 @@ class Write:
 
 @dataclass(frozen=True)
 class Wait:
-    """Hold the answer until the request is beyond ``version``, at most so many seconds; then call ``answer``."""
+    """Hold the answer until the request is beyond ``version``, at most so many seconds; then call ``answer``.
 
+    ``key`` is the thumbprint of whoever waits: one key may have only so many answers held.
+    """
+
+    key: str
     request: str
     version: int
     seconds: float

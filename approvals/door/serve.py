@@ -84,7 +84,7 @@ def moved_on(step: Wait) -> bool:
 
 def _hold(step: Wait) -> None:
     happened = threading.Event()
-    waiting.bell.listen(step.request, step.version, happened.set)
+    waiting.bell.listen(step.request, step.version, happened.set, step.key)
     waiting.bell.keep_polling()
     try:
         if not moved_on(step):

@@ -13,7 +13,7 @@ from approvals import live, waiting
 def test_the_bell_wakes_whoever_missed_a_commit_of_another_process() -> None:
     bell = waiting.Bell()
     woken = threading.Event()
-    bell.listen("act_1", 3, woken.set)
+    bell.listen("act_1", 3, woken.set, "key")
     bell.poll(lambda ids: [(one, 3) for one in ids])
     assert not woken.is_set()
     bell.poll(lambda ids: [(one, 4) for one in ids])

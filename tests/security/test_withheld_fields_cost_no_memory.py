@@ -27,7 +27,7 @@ class Fits:
 
 
 def test_every_combination_of_withheld_fields_is_checked_and_few_are_kept() -> None:
-    schema = {"type": "object", "properties": dict.fromkeys(NAMES, {"type": "string"}), "required": NAMES}
+    schema = {"type": "object", "properties": {name: {"type": "string"} for name in NAMES}, "required": NAMES}
     validator = tools.Validator({"schema": schema, "withhold": NAMES}, Fits)
     for size in range(len(NAMES) + 1):
         for withheld in combinations(NAMES, size):
@@ -39,7 +39,7 @@ def test_after_many_other_combinations_a_missing_field_is_still_missed() -> None
     schema = {
         "type": "object",
         "additionalProperties": False,
-        "properties": dict.fromkeys(NAMES, {"type": "string"}),
+        "properties": {name: {"type": "string"} for name in NAMES},
         "required": NAMES,
     }
     validator = tools.validator({"schema": schema, "withhold": NAMES})
