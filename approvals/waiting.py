@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 POLL_EVERY = 1.0  # seconds
 CHUNK = 500
 MOST_PER_KEY = 64
-"""Answers that one key may have held at a time in this process: each costs a connection, through Django also a thread."""
+"""Answers that one key may have held at a time in this process: each costs a connection, through Django a thread."""
 
 Wake = Callable[[], None]
 

@@ -191,7 +191,9 @@ def card_page(person: Person, request: ActionRequest) -> CardPage:
         binding=bytes(request.binding).decode("utf-8"),
         mine=any(vote.person_id == person.pk for vote in votes),
         because=words.because(request),
-        able_words=words.either(sorted(("You" if one.pk == person.pk else one.name for one in may.able), key="You".__ne__)),
+        able_words=words.either(
+            sorted(("You" if one.pk == person.pk else one.name for one in may.able), key="You".__ne__)
+        ),
         stopped={Pause.AGENT: "this agent", Pause.TOOL: "this tool"}.get(stop.scope, "everything") if stop else "",
         stopped_because=stop.reason if stop else "",
     )
@@ -263,8 +265,9 @@ def _text(known: Mapping[str, Any], commitment: str) -> str:
 
 
 def _body(request: ActionRequest, binding: Mapping[str, Any], known: Mapping[str, Any]) -> Body | None:
-    """The content as it was rendered when asked, or the same content against what was last approved at this target.
+    """The content as it was rendered when asked, or against what was last approved for this agent at this target.
 
+    What another agent got approved is no baseline: it would let one agent choose which lines of another look unchanged.
     The comparison is only shown when the card rendered again says exactly what was signed for.
     """
     shown: dict[str, Any] | None = request.card.get("body")
@@ -281,6 +284,7 @@ def _body(request: ActionRequest, binding: Mapping[str, Any], known: Mapping[str
 def _compared(request: ActionRequest, binding: Mapping[str, Any], known: Mapping[str, Any]) -> cards.Body | None:
     before = (
         ActionRequest.objects.filter(
+            agent=request.agent_id,
             target=request.target,
             card__renderer="file-write",
             state__in=transitions.ALLOWING,

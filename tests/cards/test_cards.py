@@ -56,7 +56,8 @@ def test_writing_shows_the_content_or_the_difference() -> None:
     assert plain.body is not None and compared.body is not None
     assert plain.body.lines == ((" ", "one"), (" ", "two"), (" ", ""))
     assert lines(plain)["Size"] == "8 bytes"
-    assert (compared.body.kind, compared.body.label) == ("diff", "Content, against what was last approved")
+    label = "Content, against what was last approved for this agent"
+    assert (compared.body.kind, compared.body.label) == ("diff", label)
     assert compared.body.lines == ((" ", "one"), ("-", "three"), ("+", "two"), (" ", ""))
     assert display_digest(plain) == display_digest(compared)
     bytes_only = card("write_file", previous=b"\xff\xfe")

@@ -142,7 +142,9 @@ class Sheet:
         before = self._earlier()
         if before is not None:
             self.body = Body(
-                "diff", "Content that would be lost, as it was last approved", tuple(("-", line) for line in before)
+                "diff",
+                "Content that would be lost, as it was last approved for this agent",
+                tuple(("-", line) for line in before),
             )
 
     def undo(self, sentence: str = "") -> None:
@@ -169,7 +171,8 @@ class Sheet:
         if before is None:
             self.body = Body("text", label, tuple((" ", line) for line in after))
         else:
-            self.body = Body("diff", f"{label}, against what was last approved", tuple(difference(before, after)))
+            against = f"{label}, against what was last approved for this agent"
+            self.body = Body("diff", against, tuple(difference(before, after)))
 
     def _earlier(self) -> list[str] | None:
         if self.previous is None:
