@@ -11,6 +11,7 @@ from django.utils.functional import SimpleLazyObject
 
 from audit.log import utc_now
 from audit.models import Checkpoint, LogHead
+from governance import pauses
 
 # name, url name, first segment of its pages, roles that see it (none: everybody who may log in)
 PLACES = [
@@ -42,6 +43,11 @@ def pulse() -> dict[str, str]:
     return {"state": "late" if late else "ok", "words": words, "title": title}
 
 
+def _first_letter(word: str) -> str:
+    """Marks and hidden characters are left out: the badge turns nothing around."""
+    return next((character for character in word if character.isalnum()), "")
+
+
 def desk(request: HttpRequest) -> dict[str, Any]:
     """The realm, the person at the desk, their roles, the navigation, the pulse of the log."""
     if not hasattr(request, "user") or not request.user.is_authenticated:
@@ -61,7 +67,8 @@ def desk(request: HttpRequest) -> dict[str, Any]:
         "person": person,
         "roles": roles,
         "roles_words": ", ".join(sorted(roles)) or "no role",
-        "initials": "".join(word[0] for word in name.split()[:2]).upper(),
+        "initials": "".join(map(_first_letter, name.split()[:2])).upper() or "?",
         "navigation": navigation,
         "pulse": SimpleLazyObject(pulse),
+        "stopped": SimpleLazyObject(lambda: pauses.standing("", "")),
     }

@@ -10,13 +10,18 @@ from django.views.decorators.http import require_safe
 
 from approvals.access import access_request
 from approvals.views import lists
-from approvals.views.card import card_page
+from approvals.views.card import NO_KEY, card_page
 from approvals.views.guards import for_people_with_a_role, is_fragment
-from governance.models import Person
+from governance.actors import roles_of
+from governance.models import ADMIN, Agent, Person, Policy
 
 
 def _context(request: HttpRequest, person: Person) -> dict[str, Any]:
-    return {"lists": lists.lists(person, request.GET.get("list", lists.NEEDS))}
+    shown = lists.lists(person, request.GET.get("list", lists.NEEDS))
+    # An admin of an empty installation sees how to go on; everybody else, and later, an empty list is just calm.
+    beginning = not shown.rows and ADMIN in roles_of(person) and not Agent.objects.exists()
+    needs_keys = beginning and (Policy.objects.filter(active=True).exclude(document__assurance=NO_KEY).exists())
+    return {"lists": shown, "first_steps": beginning, "needs_keys": needs_keys}
 
 
 @require_safe

@@ -56,6 +56,11 @@ class Lists:
     needs_you: int
 
     @property
+    def order(self) -> str:
+        """How the rows are sorted."""
+        return "Newest first" if self.here in (DECIDED, LOOK) else "Next to expire first"
+
+    @property
     def title(self) -> str:
         """The name of the list that is shown."""
         return NAMES[self.here]

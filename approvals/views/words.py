@@ -63,6 +63,27 @@ def sentence(request: ActionRequest, now: datetime) -> str:
     return STATE.get(state, (state, f"It is {state}."))[1]
 
 
+def because(request: ActionRequest) -> str:
+    """Why it was judged so, in one line: the one that gave the verdict. All lines stand folded below it."""
+    why = [str(line) for line in request.why]
+    if not why:
+        return f"{request.risk.capitalize()} by rule {request.rule}."
+    if request.state == "REFUSED":
+        return why[-1]
+    if why[0].startswith("Denied by rule"):
+        return why[0]
+    # A rule or the default "says HIGH.", a floor is "At least HIGH, because …": the first that reaches the level.
+    reached = (
+        line for line in why if line.endswith(f" {request.risk}.") or line.startswith(f"At least {request.risk},")
+    )
+    return next(reached, why[0])
+
+
+def either(names: list[str]) -> str:
+    """Names to choose from: A, B or C."""
+    return " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
 def both(names: list[str]) -> str:
     """Names as a person lists them: A, B and C."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""

@@ -145,7 +145,9 @@ async function card() {
     threads[0].replaceChildren(...threads[1].cloneNode(true).childNodes);
     showTimes(threads[0]);
   }
-  if (fresh.dataset.version !== shown.dataset.version) {
+  if (fresh.dataset.version !== shown.dataset.version && shown.querySelector(".state")) {
+    follow(shown, fresh);
+  } else if (fresh.dataset.version !== shown.dataset.version) {
     shown.querySelector(".changed").hidden = false;
     shown.querySelector(".changed a").href = location.href;
     for (const act of shown.querySelectorAll(".decide [data-act]")) {
@@ -153,6 +155,15 @@ async function card() {
       act.removeAttribute("href");
     }
   }
+}
+
+// What is decided takes no answer any more: how it goes on is shown by itself.
+function follow(shown, fresh) {
+  const clocks = [shown, fresh].map((card) => card.querySelector("header .left")?.closest(".fact"));
+  if (clocks[0]) clocks[1] ? clocks[0].replaceWith(clocks[1]) : clocks[0].remove();
+  for (const name of [".state", ".decide"]) shown.querySelector(name)?.replaceWith(fresh.querySelector(name) ?? "");
+  shown.dataset.version = fresh.dataset.version;
+  showTimes(shown);
 }
 
 async function open(link, push) {

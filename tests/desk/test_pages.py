@@ -5,9 +5,14 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils.html import escape
 
 from approvals.models import ActionRequest
+from approvals.views.words import because
+from audit.log import commit
 from audit.models import Entry, LogHead
+from governance.actions import set_pause
+from governance.models import Agent, AgentKey, Delegation
 from tests.conftest import World
 from tests.desk.conftest import Login
 from tests.desk.requests import PAY, ask
@@ -147,8 +152,9 @@ def test_the_agents_words_are_folded_on_a_critical_card_until_opened(world: Worl
 def test_a_card_says_who_can_answer_and_why_not_you(world: World, login: Login) -> None:
     request = ask(world)
     mine = login("ada").get(reverse("request", args=[request.id])).content.decode()
-    assert "Rosa Imhof, Rui Falk" in mine
+    assert "Rosa Imhof or Rui Falk" in mine
     assert "Not you: You own robo." in mine
+    assert "You or Rosa Imhof." in login("rui").get(reverse("request", args=[request.id])).content.decode()
     assert "Approve…" not in mine
     assert "Deny…" not in mine
 
@@ -222,3 +228,75 @@ def test_errors_are_pages_in_words(world: World, login: Login, settings) -> None
     forged = strict.post(reverse("sheet", args=[ask(world).id, "deny"]), {"version": 1, "reason": "x"})
     assert forged.status_code == 403
     assert b"Nothing was sent" in forged.content
+
+
+def test_why_it_asks_is_one_line_with_the_whole_reasoning_folded(world: World, login: Login) -> None:
+    request = ask(world)
+    assert len(request.why) > 2, "this request has many reasons"
+    card = login("rui").get(reverse("request", args=[request.id])).content.decode()
+    why = card[card.index("Why it asks") : card.index("Who can answer")]
+    told, folded = why.split("<details>")
+    assert "says HIGH." in told and "At least" not in told
+    assert all(escape(line) in folded for line in request.why)
+
+
+@pytest.mark.parametrize(
+    ("state", "risk", "why", "told"),
+    [
+        ("PENDING", "HIGH", ['Rule "mail" says MEDIUM.', "At least HIGH, because it cannot be undone."], 1),
+        ("PENDING", "HIGH", ["No rule speaks of this, so the policy's default applies: HIGH.", "Together: HIGH."], 0),
+        ("DENIED", "HIGH", ['Denied by rule "never": too big', 'Rule "pay" says HIGH.'], 0),
+        ("REFUSED", "HIGH", ['Rule "pay" says HIGH.', "This is over the limit."], 1),
+        ("PENDING", "HIGH", ["Something else."], 0),
+    ],
+)
+def test_the_line_that_is_shown_is_the_one_that_gave_the_verdict(
+    state: str, risk: str, why: list[str], told: int
+) -> None:
+    assert because(ActionRequest(state=state, risk=risk, why=why, rule="r")) == why[told]
+
+
+def test_what_policy_allowed_at_once_was_asked_by_the_agent(world: World, login: Login) -> None:
+    request = ask(world, "read_file", {"path": "/project/src/a.py"})
+    card = login("rui").get(reverse("request", args=[request.id])).content.decode()
+    assert "<b>robo</b> asked; Low by rule" in card
+
+
+def test_a_long_message_is_folded_and_whole(world: World, login: Login) -> None:
+    request, question = ask(world), "What is this? " + "x" * 5000 + " end"
+    rui = login("rui")
+    address = reverse("sheet", args=[request.id, "ask"])
+    rui.post(address, {"version": request.version, "display_digest": request.display_digest, "reason": question})
+    card = rui.get(reverse("request", args=[request.id])).content.decode()
+    assert f"open all of it, {len(question)} characters" in card
+    assert question in card
+
+
+def test_everybody_at_the_desk_sees_that_everything_is_stopped(world: World, login: Login) -> None:
+    request, rui = ask(world), login("rui")
+    assert "is stopped" not in rui.get(reverse("desk")).content.decode()
+    commit(set_pause.apply, set_pause.Command("everything", "", "<b>odd</b> payments", world.ada))
+    for page in (reverse("desk"), reverse("request", args=[request.id])):
+        shown = rui.get(page).content.decode()
+        assert "Everything is stopped: &lt;b&gt;odd&lt;/b&gt; payments." in shown, page
+        assert "an admin lifts it" in shown
+    assert reverse("pauses") in login("ada").get(reverse("desk")).content.decode()
+
+
+def test_a_card_says_that_its_agent_or_tool_is_stopped(world: World, login: Login) -> None:
+    request = ask(world)
+    commit(set_pause.apply, set_pause.Command("tool", request.tool, "odd", world.ada))
+    card = login("rui").get(reverse("request", args=[request.id])).content.decode()
+    assert "An admin stopped this tool:" in card
+    assert "Everything is stopped" not in card
+
+
+def test_the_first_admin_sees_how_to_begin_until_an_agent_is_here(world: World, login: Login) -> None:
+    assert "To begin:" not in login("ada").get(reverse("desk")).content.decode()
+    Delegation.objects.all().delete()
+    AgentKey.objects.all().delete()
+    Agent.objects.all().delete()
+    first = login("ada").get(reverse("desk")).content.decode()
+    for page in ("agent_invite", "person_add", "delegation_new"):
+        assert reverse(page) in first.split("To begin:")[1]
+    assert "To begin:" not in login("rui").get(reverse("desk")).content.decode()

@@ -45,6 +45,10 @@ class Served:
         """Have a person answer, somewhere else."""
         return self._do(vote=[who, request, decision, reason])
 
+    def recall(self, who: str, request: str) -> str:
+        """Have a person take an answer back, somewhere else."""
+        return self._do(recall=[who, request])
+
     def ready(self) -> bool:
         assert self.process.poll() is None, "the desk did not start"
         try:

@@ -54,12 +54,17 @@ def main(folder: Path, port: int) -> None:
 
 def do(world: Any, command: dict[str, Any]) -> str:
     """Carry out one command; what is asked for is named by its id."""
-    from approvals.actions import cast_vote
+    from approvals.actions import cast_vote, recall_vote
     from approvals.models import ActionRequest
+    from audit.log import commit
     from tests.desk.requests import ask
 
     if "ask" in command:
         return ask(world, *command["ask"]).id
+    if "recall" in command:
+        login, request = command["recall"]
+        commit(recall_vote.apply, recall_vote.command(world.people[login], request))
+        return request
     login, request, decision, reason = command["vote"]
     version = ActionRequest.objects.get(pk=request).version
     cast_vote.answer(world.people[login], request, version=version, decision=decision, reason=reason)

@@ -72,6 +72,18 @@ def test_an_open_card_says_that_it_changed_and_takes_no_answer(page: Page, serve
     expect(page.get_by_text("Denied. It does not run.").first).to_be_visible()
 
 
+def test_a_decided_card_follows_by_itself(page: Page, served: Served) -> None:
+    request = served.ask("/project/src/follow.py")
+    page.goto(f"/requests/{request}/approve/")
+    page.get_by_role("button", name="Approve", exact=True).click()
+    expect(page.get_by_text("The agent has not used it yet.")).to_be_visible()
+    served.recall("rui", request)
+    expect(page.locator(".state")).to_contain_text("taken back before it was used")
+    expect(page.locator(".card header .left")).to_have_count(0)
+    expect(page.get_by_role("link", name="Take your answer back…")).to_have_count(0)
+    expect(page.get_by_text("This request changed while you read it.")).to_be_hidden()
+
+
 def test_an_open_sheet_stops_taking_answers_when_its_request_changes(page: Page, served: Served) -> None:
     request = served.ask("/project/src/sheet.py")
     page.goto(f"/requests/{request}/approve/")
