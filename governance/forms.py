@@ -315,7 +315,7 @@ class ExplainForm(forms.Form):
         try:
             parameters = canonical.loads(self.cleaned_data["parameters"].encode("utf-8"))
         except canonical.CanonicalError as error:
-            raise forms.ValidationError(f"This is not JSON: {error}") from None
+            raise forms.ValidationError(f"This cannot be read: {error}.") from None
         if not isinstance(parameters, dict):
             raise forms.ValidationError("Parameters are a JSON object.")
         return parameters

@@ -97,6 +97,10 @@ def one(request: HttpRequest, agent_id: str) -> HttpResponse:
     )
 
 
+def _delegations(count: int) -> str:
+    return "1 delegation" if count == 1 else f"{count} delegations"
+
+
 @page(ADMIN, REVIEWER, AUDITOR, methods=("GET", "POST"))
 def suspend(request: HttpRequest, agent_id: str) -> HttpResponse:
     """Suspend it: for admins and for its owner."""
@@ -119,7 +123,7 @@ def suspend(request: HttpRequest, agent_id: str) -> HttpResponse:
         button="Suspend",
         danger=True,
         back=reverse("agent", args=[agent.id]),
-        facts=[("In force now", f"{len(listing.in_force(agent))} delegations")],
+        facts=[("In force now", _delegations(len(listing.in_force(agent))))],
     )
 
 
@@ -142,7 +146,7 @@ def resume(request: HttpRequest, agent_id: str) -> HttpResponse:
         lead=lead,
         button="Resume",
         back=reverse("agent", args=[agent.id]),
-        facts=[("It holds", f"{len(listing.in_force(agent))} delegations")],
+        facts=[("It holds", _delegations(len(listing.in_force(agent))))],
     )
 
 

@@ -58,6 +58,8 @@ def sign_with_ssh() -> str:
     return f"ssh-keygen -Y sign -n {SSH_NAMESPACE} -f ~/.ssh/id_ed25519 {FILE}"
 
 
-def verify_with_ssh(person: str) -> str:
-    """Check a signature with OpenSSH alone."""
-    return f"ssh-keygen -Y verify -n {SSH_NAMESPACE} -I {person} -f allowed_signers -s {FILE}.sig < {FILE}"
+def verify_with_ssh(person: str, line: str) -> str:
+    """Check a signature with OpenSSH alone. ``line`` is the signer's public key as the log holds it."""
+    allowed = shlex.quote(f'{person} namespaces="{SSH_NAMESPACE}" {line}')
+    check = f"ssh-keygen -Y verify -n {SSH_NAMESPACE} -I {person} -f allowed_signers -s {FILE}.sig < {FILE}"
+    return f"printf '%s\\n' {allowed} > allowed_signers\n{check}"

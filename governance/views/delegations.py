@@ -19,7 +19,7 @@ from governance.actors import roles_of
 from governance.cascade import below
 from governance.errors import Refused
 from governance.forms import CorrectionForm, DelegationForm, ReasonForm, SignatureForm
-from governance.models import ADMIN, AUDITOR, REVIEWER, Delegation, Person, Reservation
+from governance.models import ADMIN, AUDITOR, REVIEWER, Delegation, Person, PersonKey, Reservation
 from governance.views import commands, listing
 from governance.views.edge import act, page, person_at, sheet
 from imprimatur.formats import canonical, shapes, sshsig
@@ -72,10 +72,17 @@ def one(request: HttpRequest, delegation_id: str) -> HttpResponse:
             "held": Reservation.RESERVED,
             "bytes": bytes(delegation.document).decode("utf-8"),
             "signature": delegation.signature,
-            "verify": commands.verify_with_ssh(delegation.issuer_person_id) if delegation.issuer_person_id else "",
+            "verify": _verify(delegation),
             "may_revoke": _may_revoke(me, delegation),
         },
     )
+
+
+def _verify(delegation: Delegation) -> str:
+    key = PersonKey.objects.filter(
+        person=delegation.issuer_person_id, fingerprint=delegation.signature.get("key", "")
+    ).first()
+    return commands.verify_with_ssh(key.person_id, key.line) if key is not None else ""
 
 
 @page(ADMIN, REVIEWER, AUDITOR)
