@@ -40,8 +40,8 @@ def render(
     `openings` maps parameter names to values; a parameter without one is withheld (or erased) and shown as such.
     Without a `tool_document` the tool is unknown and the card says that everything on it is the agent's claim.
     `previous` is what was last approved for the same agent at the same target: bytes, for a comparison that is not part
-    of the display digest. The caller has checked the openings against the commitments. Raises ValueError when an opening
-    belongs to no parameter.
+    of the display digest. The caller has checked the openings against the commitments. Raises ValueError when an
+    opening belongs to no parameter.
     """
     sheet = Sheet(binding, openings, tool_document, previous)
     if tool_document is None:
