@@ -195,6 +195,8 @@ def welcome(options: argparse.Namespace, url: str) -> None:
             say(f"    {person['login']:<8} {person['password']:<22} {', '.join(person['roles'])}")
         say()
         say("  The demo lets a click count as an answer (H0). A real installation asks for a signing key.")
+    else:
+        say("  Sign in as the first admin, with the one-time password above (printed once). The desk says how to go on.")
     say(f"  Data: {options.data}    Stop: Ctrl-C")
     say()
 

@@ -7,6 +7,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
 
 from audit import log, publisher
 from audit.models import LogHead
@@ -62,3 +63,15 @@ def test_trust_prints_what_auditors_pin(world: World) -> None:
     assert document["realm"] == world.realm
     assert trust.parse(raw).realm == world.realm
     assert [one["person"] for one in document["people"]] == [world.ada.id]
+
+
+def test_whoever_lost_their_password_gets_a_new_one_to_change(world: World, client: Client) -> None:
+    rui = world.people["rui"]
+    client.force_login(rui.user)
+    assert client.get("/").status_code == 200
+    password = run("one_time_password", "rui").splitlines()[0].removeprefix("One-time password of rui: ")
+    assert client.get("/").status_code == 302, "the old session is over"
+    client.post("/accounts/login/", {"login": "rui", "password": password})
+    assert client.get("/")["Location"] == "/accounts/password/change/"
+    with pytest.raises(CommandError, match="nobody"):
+        run("one_time_password", "nobody")
