@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,8 +122,8 @@ STEPS: list[Callable[[pytest.MonkeyPatch], None]] = [
     lambda patch: patch.setattr(rotation, "body", crash),
     lambda patch: patch.setattr(rotation, "put_in_place", crash),
     lambda patch: patch.setattr(rotation, "_save", _save_once()),
-    lambda patch: patch.setattr(os, "replace", _replace(1)),
-    lambda patch: patch.setattr(os, "replace", _replace(2)),
+    lambda patch: patch.setattr(Path, "replace", _replace(1)),
+    lambda patch: patch.setattr(Path, "replace", _replace(2)),
 ]
 
 
@@ -140,7 +139,7 @@ def _save_once() -> Callable[[KeyPair, Path], None]:
 
 
 def _replace(crashing: int) -> Callable[[Path, Path], None]:
-    calls, real = iter(range(1, 9)), os.replace
+    calls, real = iter(range(1, 9)), Path.replace
 
     def replace(source: Path, target: Path) -> None:
         if next(calls) == crashing:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from imprimatur.cli import ask, delegate, doctor, enrol, keygen, rotate
-from imprimatur.cli.say import NO_ANSWER, PENDING, REFUSED, USAGE, complain
+from imprimatur.cli.say import NO_ANSWER, PENDING, REFUSED, USAGE, complain, spell_everything
 from imprimatur.errors import (
     ActionBlocked,
     APIError,
@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    spell_everything()
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["verify"]:
         from imprimatur.verify.report import main as verify

@@ -71,10 +71,11 @@ def run_wait(options: argparse.Namespace) -> int:
         while found["verdict"] == "pending" and left > 0:
             found = gate.look(options.action, hold=max(1, min(25, left)))
             left -= 25
-    say(found["verdict"], f"{options.action} {found.get('state', '')} {found.get('code', '')}".rstrip())
+    verdict = found["verdict"] if found["verdict"] in ("pending", "allow", "deny") else "unclear"
+    say(verdict, f"{options.action} {found.get('state', '')} {found.get('code', '')}".rstrip())
     if found.get("note"):
         say("note", f"{found['note']}")
-    return {"pending": PENDING, "allow": DONE}.get(found["verdict"], REFUSED)
+    return {"pending": PENDING, "allow": DONE}.get(verdict, REFUSED)
 
 
 def parameters_of(options: argparse.Namespace) -> dict[str, Any]:

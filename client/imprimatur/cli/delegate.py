@@ -18,7 +18,7 @@ import httpx2
 
 from imprimatur.cli.say import DONE, REFUSED, agree, complain, say
 from imprimatur.client import answers, config
-from imprimatur.client.base import answer
+from imprimatur.client.base import answer, may_leave
 from imprimatur.errors import ConfigError, ServerError
 from imprimatur.formats import canonical, delegation, sshsig
 from imprimatur.formats.digests import fingerprint
@@ -182,6 +182,7 @@ def submit(origin: str, document: dict[str, Any], signature: dict[str, str]) -> 
             headers={"content-type": "application/json", "accept": "application/json"},
             timeout=30.0,
             follow_redirects=False,
+            trust_env=may_leave(origin),
         )
     except httpx2.RequestError:
         raise ServerError(

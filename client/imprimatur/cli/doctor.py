@@ -8,13 +8,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 from imprimatur.cli import enrol
 from imprimatur.cli.say import DONE, REFUSED, say
 from imprimatur.client import config
 from imprimatur.client.sync import Imprimatur
-from imprimatur.errors import ConfigError, ImprimaturError
+from imprimatur.errors import ConfigError, ImprimaturError, ServerError
 from imprimatur.formats.httpsig import SKEW
 from imprimatur.formats.ids import agent_id
 
@@ -56,7 +57,7 @@ def _checks(options: argparse.Namespace) -> Iterator[Check]:
     def key() -> str:
         path = given("key", config.KEY, "the agent's key file (`imprimatur keygen`)")
         pair = config.load_key(path)
-        if os.path.exists(path + ".new"):
+        if Path(path + ".new").exists():
             raise ConfigError(f"A rotation was interrupted: {path}.new is there. Run `imprimatur rotate` again.")
         return f"{path}, only yours to read; {pair.agent or agent_id(pair.public_key)}"
 
@@ -83,7 +84,9 @@ def _checks(options: argparse.Namespace) -> Iterator[Check]:
     def identity() -> str:
         with _gate(options) as gate:
             me = gate.me()
-        agent = me.get("agent", {})
+        agent = me.get("agent")
+        if not isinstance(agent, dict):
+            raise ServerError("The server does not say who this agent is. Tell an admin.", code="unknown-answer")
         if agent.get("state", "active") != "active":
             raise ConfigError(f"The agent is {agent.get('state')}. Ask its owner, {agent.get('owner', 'an admin')}.")
         return f"known as {agent.get('name', agent.get('id', ''))}"
@@ -91,10 +94,13 @@ def _checks(options: argparse.Namespace) -> Iterator[Check]:
     def authority() -> str:
         wanted = config.delegation_id(given("delegation", config.DELEGATION, "the id a person delegated to you"))
         with _gate(options) as gate:
-            held = {item.get("id"): item for item in gate.me().get("delegations", []) if isinstance(item, dict)}
-        if wanted not in held:
+            listed = gate.me().get("delegations")
+        held = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+        found = next((item for item in held if item.get("id") == wanted), None)
+        if found is None:
             raise ConfigError(f"{wanted[:19]}… is not a standing delegation of this agent. Ask for a new one.")
-        return f"{wanted[:19]}… until {held[wanted].get('document', {}).get('not_after', 'its end')}"
+        document = found.get("document")
+        return f"{wanted[:19]}… until {document.get('not_after') if isinstance(document, dict) else 'its end'}"
 
     def ssh() -> str:
         found = shutil.which("ssh-keygen")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import httpx2
@@ -12,6 +13,7 @@ import httpx2
 from imprimatur.cli import keygen
 from imprimatur.cli.say import DONE, say
 from imprimatur.client import config
+from imprimatur.client.base import may_leave
 from imprimatur.client.sync import Imprimatur
 from imprimatur.errors import ConfigError, ServerError
 from imprimatur.formats import canonical, trust
@@ -43,13 +45,24 @@ def run(options: argparse.Namespace) -> int:
             raise ServerError("The server answered about another agent or realm. Tell an admin.", code="unknown-answer")
         origin = gate.config.origin
     kept = path.with_name(path.name + ".trust.json")
-    kept.write_bytes(raw)
+    pin(kept, raw)
     say("enrolled", f"{answer.get('name', '')} in {pinned.realm}; no authority yet")
     keygen.tell(key)
     say("compare", "an admin compares this fingerprint before signing a delegation")
     say("pinned", f"{kept}")
-    say("next", f"export IMPRIMATUR_URL={origin} IMPRIMATUR_KEY={path} IMPRIMATUR_TRUST={kept}")
+    say("next", f"export IMPRIMATUR_URL={origin} IMPRIMATUR_KEY={quote(str(path))} IMPRIMATUR_TRUST={quote(str(kept))}")
     return DONE
+
+
+def pin(path: Path, raw: bytes) -> None:
+    """Write the pin as a new file in the place of what was there: nothing is followed, others may only read it."""
+    half = path.with_name(path.name + ".part")
+    half.unlink(missing_ok=True)
+    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
+    half.replace(path)
 
 
 def read_trust(given: str) -> bytes:
@@ -82,7 +95,8 @@ def parse(raw: bytes) -> trust.Trust:
 def well_known(origin: str) -> tuple[dict[str, Any], str]:
     """What the server says of itself, and its Date header. Raises ServerError."""
     try:
-        reply = httpx2.get(f"{origin}/.well-known/imprimatur", timeout=10.0, follow_redirects=False)
+        url, proxied = f"{origin}/.well-known/imprimatur", may_leave(origin)
+        reply = httpx2.get(url, timeout=10.0, follow_redirects=False, trust_env=proxied)
         found = canonical.loads(reply.content) if reply.status_code == 200 else None
     except (httpx2.RequestError, ValueError):
         found = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 from imprimatur.inert import inert
@@ -10,6 +11,13 @@ DONE, REFUSED, USAGE, PENDING, NO_ANSWER = 0, 1, 2, 3, 4
 
 
 WIDTH = 13
+
+
+def spell_everything() -> None:
+    """Have what the terminal's alphabet lacks written as an escape, rather than end the command half-way."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(label: str, text: str = "", width: int = WIDTH) -> None:

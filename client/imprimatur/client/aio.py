@@ -17,9 +17,10 @@ import httpx2
 from imprimatur.client import base, rotation, tools
 from imprimatur.client.answers import Decision
 from imprimatur.client.base import Base, Execution
+from imprimatur.client.core import a_delegation, an_action
 from imprimatur.client.sync import Justification
 from imprimatur.client.tools import OnDenied
-from imprimatur.client.wire import Flow, Send, Unreachable
+from imprimatur.client.wire import Answer, Flow, Send, Unreachable
 from imprimatur.client.wish import unchanged
 from imprimatur.errors import ActionBlocked
 
@@ -37,7 +38,7 @@ class AsyncImprimatur(Base):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._http = httpx2.AsyncClient(transport=transport)
+        self._http = httpx2.AsyncClient(transport=transport, trust_env=base.may_leave(self.config.origin))
         self._sleep = sleep
         self.delegations = AsyncDelegations(self)
         self.receipts = AsyncReceipts(self)
@@ -49,7 +50,7 @@ class AsyncImprimatur(Base):
                 try:
                     reply = None
                     if isinstance(step, Send):
-                        reply = base.answer(await self._http.request(**base.request_parts(step)))
+                        reply = await self._send(step)
                     else:
                         await self._sleep(step.seconds)
                 except (httpx2.RequestError, httpx2.StreamError):
@@ -61,6 +62,14 @@ class AsyncImprimatur(Base):
                     step = flow.send(reply)
         except StopIteration as end:
             return cast("T", end.value)
+
+    async def _send(self, step: Send) -> Answer:
+        async with self._http.stream(**base.request_parts(step)) as response:
+            body = base.Body(response, step.timeout, self._core.wire.monotonic)
+            if not response.is_stream_consumed:
+                async for piece in response.aiter_raw():
+                    body.add(piece)
+            return body.answer()
 
     async def submit(self, tool: str, parameters: Mapping[str, Any] | None = None, **options: Any) -> Decision:
         """See :meth:`imprimatur.Imprimatur.submit`."""
@@ -105,7 +114,7 @@ class AsyncImprimatur(Base):
         self, tool: str, parameters: Mapping[str, Any] | None = None, *, wait: float | None = None, **options: Any
     ) -> AsyncIterator[Execution]:
         """See :meth:`imprimatur.Imprimatur.action`."""
-        given = dict(parameters or {})
+        given = {} if parameters is None else parameters
         wish = self.wish(tool, given, wait=wait, **options)
         execution = Execution(await self._run(self._core.obtain(wish, wait, lambda: unchanged(wish, given))))
         try:
@@ -142,18 +151,20 @@ class AsyncImprimatur(Base):
 
             @functools.wraps(function)
             async def guarded(*args: Any, **kwargs: Any) -> Any:
-                arguments = governed.arguments(args, kwargs)
+                args_kept, kwargs_kept = governed.keep(args, kwargs)
+                arguments, live = governed.arguments(args_kept, kwargs_kept), governed.arguments(args, kwargs)
                 try:
                     wish = self.wish(governed.name, arguments, wait=wait, **governed.wish_options(arguments))
-                    execution = await self._run(self._core.obtain(wish, wait, lambda: unchanged(wish, arguments)))
+                    execution = await self._run(self._core.obtain(wish, wait, lambda: unchanged(wish, live)))
                 except ActionBlocked as blocked:
                     if governed.on_denied == "return":
                         return tools.refusal(blocked)
                     raise
                 try:
-                    result = function(*args, **kwargs)
+                    result = function(*args_kept, **kwargs_kept)
                     if inspect.isawaitable(result):
                         result = await result
+                    tools.finished(result)
                 except BaseException:
                     await self._run(self._core.report(execution, "FAILED"))
                     raise
@@ -189,7 +200,7 @@ class AsyncDelegations:
 
     async def get(self, identifier: str) -> dict[str, Any]:
         """One delegation and what is left of it. Raises APIError."""
-        return await self._gate._run(self._gate._core.read(f"/delegations/{identifier}"))
+        return await self._gate._run(self._gate._core.read(f"/delegations/{a_delegation(identifier)}"))
 
     async def pass_on(
         self, to: str, scope: Sequence[str], *, expires: datetime | timedelta, **facets: Any
@@ -200,7 +211,7 @@ class AsyncDelegations:
 
     async def revoke(self, identifier: str, reason: str) -> dict[str, Any]:
         """Take back a delegation this agent issued. Raises APIError."""
-        return await self._gate._run(self._gate._core.write(f"/delegations/{identifier}/revoke", {"reason": reason}))
+        return await self._gate._run(self._gate._core.take_back(identifier, reason))
 
 
 class AsyncReceipts:
@@ -211,4 +222,4 @@ class AsyncReceipts:
 
     async def get(self, action_id: str) -> dict[str, Any]:
         """The receipt of one request, as it came. Raises APIError."""
-        return await self._gate._run(self._gate._core.read(f"/receipts/{action_id}"))
+        return await self._gate._run(self._gate._core.read(f"/receipts/{an_action(action_id)}"))

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from imprimatur.client.wire import Answer
 from imprimatur.client.wish import Wish
-from imprimatur.errors import ActionBlocked, APIError, ApprovalExpired, ApprovalTimeout, api_type, blocked_type
+from imprimatur.errors import (
+    ActionBlocked,
+    APIError,
+    ApprovalExpired,
+    ApprovalTimeout,
+    ControlPlaneUnavailable,
+    api_type,
+    blocked_type,
+)
 from imprimatur.formats import canonical
+from imprimatur.formats.ids import is_id
+from imprimatur.inert import visible
 
 PENDING = frozenset({"PENDING", "AWAITING_CONFIRMATION"})
 RUNNABLE = frozenset({"APPROVED", "REDEEMED"})
+_CODE = re.compile(r"[a-z0-9-]{1,64}")
 _SURPRISE = "The server's answer could not be understood, so it counts as a no."
 
 
@@ -58,7 +70,7 @@ def decision(answer: Answer, wish: Wish, *, was_pending: bool = False) -> Decisi
         raise refusal(answer, was_pending=was_pending)
     try:
         return Decision(
-            id=_text(found, "id"),
+            id=_action(found),
             state=_text(found, "state"),
             verdict=_text(found, "verdict"),
             risk=_text(found, "risk"),
@@ -75,13 +87,13 @@ def decision(answer: Answer, wish: Wish, *, was_pending: bool = False) -> Decisi
             receipt=receipt_in(found),
         )
     except (KeyError, TypeError):
-        raise ActionBlocked(_SURPRISE, code="unknown-answer", action_id=_maybe(found, "id")) from None
+        raise ControlPlaneUnavailable(_SURPRISE, code="unknown-answer", action_id=_maybe(found, "id")) from None
 
 
 def refusal(answer: Answer, *, was_pending: bool = False, action_id: str | None = None) -> ActionBlocked:
     """The refusal that an answer amounts to."""
     found = answer.document()
-    code = _maybe(found, "code")
+    code = _code(found)
     identifier = _maybe(found, "id") or action_id
     if code is None:
         code = "unavailable" if answer.status >= 500 else "unknown-answer"
@@ -94,7 +106,7 @@ def refusal(answer: Answer, *, was_pending: bool = False, action_id: str | None 
     decided_by = _maybe(found, "decided_by")
     if decided_by is None and receipt is not None and code.startswith("policy-"):
         decided_by = "policy"
-    message = _maybe(found, "detail") or f"The server refused ({code})."
+    message = _words(found, "detail") or f"The server refused ({code})."
     if kind is ApprovalTimeout:
         message = "Nobody answered in time, so the answer is no."
     return kind(
@@ -104,16 +116,16 @@ def refusal(answer: Answer, *, was_pending: bool = False, action_id: str | None 
         note=_maybe(found, "note"),
         action_id=identifier,
         receipt=receipt,
-        hint=_maybe(found, "hint"),
+        hint=_words(found, "hint"),
     )
 
 
 def failure(answer: Answer) -> APIError:
     """The error for a call that is no action and was not answered with success."""
     found = answer.document()
-    code = _maybe(found, "code") or "unknown-answer"
-    message = _maybe(found, "detail") or f"The server answered {answer.status}."
-    hint = _maybe(found, "hint")
+    code = _code(found) or "unknown-answer"
+    message = _words(found, "detail") or f"The server answered {answer.status}."
+    hint = _words(found, "hint")
     return api_type(answer.status)(f"{message} {hint}" if hint else message, code=code, status=answer.status)
 
 
@@ -121,6 +133,25 @@ def receipt_in(found: Mapping[str, Any]) -> dict[str, Any] | None:
     """The receipt in an answer, unchecked. Anything but an object is none."""
     receipt = found.get("receipt")
     return receipt if isinstance(receipt, dict) else None
+
+
+def _action(found: Mapping[str, Any]) -> str:
+    # It becomes part of the addresses that this agent signs.
+    value = _text(found, "id")
+    if not is_id("act", value):
+        raise TypeError("id")
+    return value
+
+
+def _code(found: Mapping[str, Any]) -> str | None:
+    value = _maybe(found, "code")
+    return value if value is not None and _CODE.fullmatch(value) else None
+
+
+def _words(found: Mapping[str, Any], name: str) -> str | None:
+    """A sentence of the server, as it may stand in an error or a log: it ends no line and moves no cursor."""
+    value = _maybe(found, name)
+    return None if value is None else visible(value)
 
 
 def _text(found: Mapping[str, Any], name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx2
@@ -12,7 +12,7 @@ import httpx2
 from imprimatur.client import config
 from imprimatur.client.answers import Decision
 from imprimatur.client.core import Core
-from imprimatur.client.wire import Answer, Send, Wire
+from imprimatur.client.wire import MOST_BODY, Answer, Send, Wire
 from imprimatur.client.wish import Wish, Wishes
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.trust import Trust
@@ -132,7 +132,46 @@ def request_parts(step: Send) -> dict[str, Any]:
     }
 
 
+def may_leave(origin: str) -> bool:
+    """Whether the environment may name a proxy: never for plain http, which is meant to stay on this machine."""
+    return origin.startswith("https:")
+
+
+class Body:
+    """A response's body, piece by piece: as it is (nothing is unpacked), of bounded size, and all of it in time.
+
+    Raises httpx2.RequestError otherwise, which is no answer.
+    """
+
+    def __init__(self, response: httpx2.Response, seconds: float, monotonic: Callable[[], float]) -> None:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise httpx2.DecodingError("the answer is packed, which was not asked for")
+        self._response = response
+        self._monotonic = monotonic
+        self._end = monotonic() + seconds
+        self._pieces: list[bytes] = []
+        self._left = MOST_BODY
+
+    def add(self, piece: bytes) -> None:
+        """The next piece."""
+        self._left -= len(piece)
+        if self._left < 0:
+            raise httpx2.ReadError("the answer is too large")
+        if self._monotonic() > self._end:
+            raise httpx2.ReadTimeout("the answer takes too long")
+        self._pieces.append(piece)
+
+    def answer(self) -> Answer:
+        """The whole response for the flow."""
+        whole = self._response.content if self._response.is_stream_consumed and not self._pieces else None
+        return Answer(
+            self._response.status_code,
+            {name.lower(): value for name, value in self._response.headers.items()},
+            b"".join(self._pieces) if whole is None else whole,
+        )
+
+
 def answer(response: httpx2.Response) -> Answer:
-    """A response for the flow."""
+    """A whole response, read already."""
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Answer(response.status_code, headers, response.content)

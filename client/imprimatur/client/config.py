@@ -95,7 +95,7 @@ def load_key(path: str | os.PathLike[str]) -> KeyPair:
 def load_trust(path: str | os.PathLike[str]) -> Trust:
     """The pinned server. Raises ConfigError."""
     try:
-        return trust.load(path)
+        return trust.load(path, own=True)
     except TrustError as error:
         raise ConfigError(f"{_sentence(str(error))} Enrol again with the command that an admin gave you.") from None
 

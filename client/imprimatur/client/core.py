@@ -20,6 +20,7 @@ from imprimatur.client.wire import Answer, Flow, Sleep, Unreachable, Wire
 from imprimatur.client.wish import Wish
 from imprimatur.errors import (
     ActionBlocked,
+    AlreadyRedeemed,
     ApprovalExpired,
     ApprovalPending,
     ApprovalTimeout,
@@ -29,7 +30,7 @@ from imprimatur.errors import (
     ReceiptError,
     ServerError,
 )
-from imprimatur.formats import delegation, receipts
+from imprimatur.formats import delegation, digests, receipts
 from imprimatur.formats.ids import is_id
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.timestamps import format_time, parse_time
@@ -43,6 +44,8 @@ GRACE = 5.0
 """Seconds after a request's end in which the server itself should say that it has ended."""
 LONGEST_WAIT = 5 * 3600.0
 MOST_OUTCOMES = 100
+EXECUTE_WITHIN = 30.0
+"""Seconds from a redemption to the start of its execution, as the protocol has it."""
 OUTCOMES = ("SUCCEEDED", "FAILED")
 _UNREACHABLE = "There was no answer from the server, so the answer is no."
 
@@ -56,6 +59,7 @@ class Core:
 
     def submit(self, wish: Wish) -> Flow[Decision]:
         """Ask. Returns an allow that is not yet checked, or a pending. Raises ActionBlocked."""
+        wish.turn.asked = wish.turn.asked or (self.wire.now(), self.wire.monotonic())
         try:
             answer = yield from self.wire.post(
                 "/actions",
@@ -101,7 +105,8 @@ class Core:
         wish = allowed.wish
         digest = self._checked(allowed, redeemed=allowed.state == "REDEEMED")
         if allowed.state == "REDEEMED":
-            return replace(allowed, redeemed=True)
+            return _take(allowed)
+        wish.turn.claimed = wish.turn.claimed or (self.wire.now(), self.wire.monotonic())
         try:
             answer = yield from self.wire.post(
                 f"/actions/{allowed.id}/redeem", {"action_digest": digest, "attempt": wish.attempt}
@@ -110,7 +115,7 @@ class Core:
             raise ControlPlaneUnavailable(_UNREACHABLE, action_id=allowed.id) from None
         claim = self._claim(answer, allowed)
         self._checked(claim, redeemed=True)
-        return replace(claim, redeemed=True)
+        return _take(claim)
 
     def obtain(self, wish: Wish, wait: float | None = None, still: Callable[[], bool] = lambda: True) -> Flow[Decision]:
         """The whole way from a wish to permission to run it now.
@@ -169,7 +174,8 @@ class Core:
         return True
 
     def cancel(self, action_id: str) -> Flow[dict[str, Any]]:
-        """Take a request back. Raises APIError."""
+        """Take a request back. Raises ConfigError, APIError."""
+        action_id = an_action(action_id)
         answer = yield from self._reach(self.wire.post(f"/actions/{action_id}/cancel", {}))
         return answers.items(answer)
 
@@ -185,10 +191,10 @@ class Core:
 
         For looking only: nothing may run because of it. Raises APIError.
         """
-        path = f"/actions/{action_id}" + (f"?wait={hold}" if hold else "")
+        path = f"/actions/{an_action(action_id)}" + (f"?wait={hold:d}" if hold else "")
         answer = yield from self._reach(self.wire.get(path, timeout=hold + 10.0))
         found = answer.document()
-        if "verdict" not in found:
+        if not isinstance(found.get("verdict"), str):
             raise answers.failure(answer)
         return found
 
@@ -211,10 +217,10 @@ class Core:
             part = rows[start : start + MOST_OUTCOMES]
             answer = yield from self._reach(self.wire.post("/outcomes", {"outcomes": part}))
             found = answers.items(answer).get("outcomes")
-            good = isinstance(found, list) and all(isinstance(item, dict) for item in found)
-            if not good or [item.get("action") for item in found] != [row["action"] for row in part]:
+            rows_told = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+            if [item.get("action") for item in rows_told] != [row["action"] for row in part]:
                 raise ServerError("The server answered about other outcomes than those sent.", code="unknown-answer")
-            told += found
+            told += rows_told
         return told
 
     def rotate(self, new: KeyPair) -> Flow[dict[str, Any]]:
@@ -244,6 +250,10 @@ class Core:
             raise ServerError("The server answered about another agent or key. Tell an admin.", code="unknown-answer")
         self.config = self.wire.config = replace(config, key=new)
         return told
+
+    def take_back(self, identifier: str, reason: str) -> Flow[dict[str, Any]]:
+        """Revoke a delegation this agent issued. Raises ConfigError, APIError."""
+        return (yield from self.write(f"/delegations/{a_delegation(identifier)}/revoke", {"reason": reason}))
 
     def pass_on(
         self,
@@ -279,7 +289,7 @@ class Core:
             "max_depth": max_depth,
             "nonce": nonce,
         }
-        held = yield from self.read(f"/delegations/{above}")
+        held = yield from self.read(f"/delegations/{a_delegation(above)}")
         over = held.get("document")
         if isinstance(over, dict):
             if isinstance(over.get("on_behalf_of"), str):
@@ -325,6 +335,17 @@ class Core:
             raise ReceiptError("The server redeemed without a receipt.", code="receipt-missing", action_id=allowed.id)
         return replace(allowed, state="REDEEMED", receipt=receipt)
 
+    def _now(self, claimed: Decision) -> datetime:
+        """The time that a claim is held against. Nobody claimed before this execution first said its attempt; once
+        the time to execute has passed since then, a clock that was set back meanwhile counts for nothing."""
+        now, turn = self.wire.now(), claimed.wish.turn
+        later = claimed.receipt is not None and "redeemed" in claimed.receipt
+        began = (turn.claimed if later else None) or turn.asked
+        if began is None:
+            return now
+        passed = self.wire.monotonic() - began[1]
+        return now if passed < EXECUTE_WITHIN else max(now, began[0] + timedelta(seconds=passed))
+
     def _checked(self, allowed: Decision, *, redeemed: bool) -> str:
         """The action digest that the verified receipt stands for. Raises ReceiptError."""
         wish = allowed.wish
@@ -332,7 +353,7 @@ class Core:
             raise ReceiptError("The server allows without a receipt.", code="receipt-missing", action_id=allowed.id)
         expected = receipts.Expected(
             realm=self.config.realm,
-            decision_keys=self.config.trust.decision_keys(),
+            decision_keys=self.config.trust.decision or (),
             agent=self.config.agent,
             delegation=wish.delegation,
             tool=wish.tool,
@@ -345,7 +366,8 @@ class Core:
             redeemed=redeemed,
         )
         try:
-            checked = receipts.check(allowed.receipt, expected=expected, now=self.wire.now())
+            now = self._now(allowed) if redeemed else self.wire.now()
+            checked = receipts.check(allowed.receipt, expected=expected, now=now)
         except receipts.ReceiptError as error:
             if error.code == "expired":
                 raise ApprovalExpired(
@@ -361,6 +383,26 @@ class Core:
             raise ReceiptError("The receipt is for another request.", code="receipt-decision", action_id=allowed.id)
         digest: str = checked.entry["body"]["action_digest"]
         return digest
+
+
+def an_action(identifier: str) -> str:
+    """The id of an action request. Raises ConfigError for anything else: it becomes part of a signed address."""
+    if not is_id("act", identifier):
+        raise ConfigError(f"{identifier!r} is no id of an action request: act_ and 26 characters.")
+    return identifier
+
+
+def a_delegation(identifier: str) -> str:
+    """The id of a delegation. Raises ConfigError for anything else."""
+    if not digests.is_digest(identifier):
+        raise ConfigError(f"{identifier!r} is no id of a delegation: sha256: and 64 characters.")
+    return identifier
+
+
+def _take(claim: Decision) -> Decision:
+    if not claim.wish.turn.take():
+        raise AlreadyRedeemed("This decision was used for an execution already.", action_id=claim.id)
+    return replace(claim, redeemed=True)
 
 
 def _no_answer() -> ServerError:

@@ -50,8 +50,8 @@ def put_in_place(new: Path, path: Path) -> Path:
     half = path.with_name(path.name + ".old.part")
     half.unlink(missing_ok=True)
     _save(load_key(path), half)
-    os.replace(half, kept)
-    os.replace(new, path)
+    half.replace(kept)
+    new.replace(path)
     _sync_folder(path)
     return kept
 

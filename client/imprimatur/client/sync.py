@@ -17,8 +17,9 @@ import httpx2
 from imprimatur.client import base, rotation, tools
 from imprimatur.client.answers import Decision
 from imprimatur.client.base import Base, Execution
+from imprimatur.client.core import a_delegation, an_action
 from imprimatur.client.tools import OnDenied
-from imprimatur.client.wire import Flow, Send, Unreachable
+from imprimatur.client.wire import Answer, Flow, Send, Unreachable
 from imprimatur.client.wish import Wish, unchanged
 from imprimatur.errors import ActionBlocked, ConfigError
 from imprimatur.formats.encoding import b64u
@@ -45,7 +46,7 @@ class Imprimatur(Base):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._http = httpx2.Client(transport=transport)
+        self._http = httpx2.Client(transport=transport, trust_env=base.may_leave(self.config.origin))
         self._sleep = sleep
         self.delegations = Delegations(self)
         self.receipts = Receipts(self)
@@ -57,7 +58,7 @@ class Imprimatur(Base):
                 try:
                     reply = None
                     if isinstance(step, Send):
-                        reply = base.answer(self._http.request(**base.request_parts(step)))
+                        reply = self._send(step)
                     else:
                         self._sleep(step.seconds)
                 except (httpx2.RequestError, httpx2.StreamError):
@@ -69,6 +70,14 @@ class Imprimatur(Base):
                     step = flow.send(reply)
         except StopIteration as end:
             return cast("T", end.value)
+
+    def _send(self, step: Send) -> Answer:
+        with self._http.stream(**base.request_parts(step)) as response:
+            body = base.Body(response, step.timeout, self._core.wire.monotonic)
+            if not response.is_stream_consumed:
+                for piece in response.iter_raw():
+                    body.add(piece)
+            return body.answer()
 
     # --- one step at a time -------------------------------------------------------------------------------------------
 
@@ -140,7 +149,7 @@ class Imprimatur(Base):
         Raises ActionBlocked before the body when it may not run. An exception in the body is reported as FAILED and
         goes on.
         """
-        given = dict(parameters or {})
+        given = {} if parameters is None else parameters
         wish = self.wish(tool, given, wait=wait, **options)
         with self._executing(wish, given, wait) as execution:
             yield execution
@@ -204,16 +213,17 @@ class Imprimatur(Base):
 
             @functools.wraps(function)
             def guarded(*args: Any, **kwargs: Any) -> Any:
-                arguments = governed.arguments(args, kwargs)
+                args_kept, kwargs_kept = governed.keep(args, kwargs)
+                arguments, live = governed.arguments(args_kept, kwargs_kept), governed.arguments(args, kwargs)
                 try:
                     wish = self.wish(governed.name, arguments, wait=wait, **governed.wish_options(arguments))
-                    execution = self._run(self._core.obtain(wish, wait, lambda: unchanged(wish, arguments)))
+                    execution = self._run(self._core.obtain(wish, wait, lambda: unchanged(wish, live)))
                 except ActionBlocked as blocked:
                     if governed.on_denied == "return":
                         return tools.refusal(blocked)
                     raise
                 try:
-                    result = function(*args, **kwargs)
+                    result = tools.finished(function(*args_kept, **kwargs_kept))
                 except BaseException:
                     self._run(self._core.report(execution, "FAILED"))
                     raise
@@ -251,7 +261,7 @@ class Delegations:
 
     def get(self, identifier: str) -> dict[str, Any]:
         """One delegation and what is left of it. Raises APIError."""
-        return self._gate._run(self._gate._core.read(f"/delegations/{identifier}"))
+        return self._gate._run(self._gate._core.read(f"/delegations/{a_delegation(identifier)}"))
 
     def pass_on(self, to: str, scope: Sequence[str], *, expires: datetime | timedelta, **facets: Any) -> dict[str, Any]:
         """Delegate a narrower part to the agent ``to``: ``spend constraints max_depth purpose parent``.
@@ -263,7 +273,7 @@ class Delegations:
 
     def revoke(self, identifier: str, reason: str) -> dict[str, Any]:
         """Take back a delegation this agent issued. Raises APIError."""
-        return self._gate._run(self._gate._core.write(f"/delegations/{identifier}/revoke", {"reason": reason}))
+        return self._gate._run(self._gate._core.take_back(identifier, reason))
 
 
 class Receipts:
@@ -274,4 +284,4 @@ class Receipts:
 
     def get(self, action_id: str) -> dict[str, Any]:
         """The receipt of one request, as it came. Raises APIError."""
-        return self._gate._run(self._gate._core.read(f"/receipts/{action_id}"))
+        return self._gate._run(self._gate._core.read(f"/receipts/{an_action(action_id)}"))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from imprimatur.client.wish import RISKS
+from imprimatur.client.wish import RISKS, kept
 from imprimatur.errors import ActionBlocked, ConfigError, RequestInvalid
 
 OnDenied = Literal["raise", "return"]
@@ -68,10 +68,29 @@ class Governed:
                 found[key] = item
         return found
 
+    def keep(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The call's arguments as nobody else can change them any more: these are bound, and these run."""
+        own = args[:1] if self.method else ()
+        rest = [kept(value) for value in args[len(own) :]]
+        return (*own, *rest), {name: kept(value) for name, value in kwargs.items()}
+
     def wish_options(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """What to pass to ``Wishes.make`` besides name and arguments."""
-        said = self.justification if isinstance(self.justification, str) else self.justification(arguments)
+        """What to pass to ``Wishes.make`` besides name and arguments. The justification is made from a copy: it only
+        tells, and changes nothing."""
+        said = self.justification if isinstance(self.justification, str) else self.justification(kept(arguments))
         return {**self.options, "justification": said, "redact": self.redact}
+
+
+def finished(result: Any) -> Any:
+    """A result that is one. Raises ConfigError for what only promises to run: it would run after the approval."""
+    if inspect.iscoroutine(result):
+        result.close()
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise ConfigError(
+            "The tool returned something that runs after the approval's time is over. Govern the function that does "
+            "the work, with AsyncImprimatur when it is a coroutine."
+        )
+    return result
 
 
 def govern(
@@ -85,6 +104,8 @@ def govern(
     on_denied: OnDenied,
 ) -> Governed:
     """Look at a function once. Raises ConfigError for what could not be governed honestly."""
+    if not inspect.isroutine(function):
+        raise ConfigError("Govern a function or a method: of anything else, not every argument would be seen.")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigError("A generator runs after the approval's time is over. Govern the function that consumes it.")
     if on_denied not in ("raise", "return"):

@@ -27,7 +27,7 @@ TIMEOUT = 10.0
 LONGEST_PAUSE = 60.0
 _RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _BACKOFF, _MOST_BACKOFF = 0.25, 8.0
-_MOST_BODY = 8 * 1024 * 1024
+MOST_BODY = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Answer:
 
     def document(self) -> dict[str, Any]:
         """The JSON object in the body, or an empty one: whoever reads it finds what it needs missing, and refuses."""
-        if len(self.body) > _MOST_BODY:
+        if len(self.body) > MOST_BODY:
             return {}
         try:
             found = canonical.loads(self.body)
@@ -153,7 +153,7 @@ class Wire:
         while True:
             answer: Answer | None = None
             with contextlib.suppress(Unreachable):
-                answer = yield self._request(method, path, body, headers, timeout, key or self.config.key)
+                answer = yield self._request(method, path, body, headers, timeout=timeout, key=key or self.config.key)
             if answer is not None:
                 if answer.status == 401 and answer.code == "clock-skew" and not corrected and self._correct(answer):
                     corrected = True
@@ -170,7 +170,7 @@ class Wire:
             yield Sleep(pause)
 
     def _request(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float, key: KeyPair
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], *, timeout: float, key: KeyPair
     ) -> Send:
         url = self.config.origin + API + path
         signed = httpsig.sign_request(
@@ -182,7 +182,11 @@ class Wire:
             created=int(self._clock() + self._offset),
             nonce=b64u(secrets.token_bytes(18)) if method == "POST" else None,
         )
-        common = {"Accept": "application/json, application/problem+json", "User-Agent": self._user_agent}
+        common = {
+            "Accept": "application/json, application/problem+json",
+            "Accept-Encoding": "identity",
+            "User-Agent": self._user_agent,
+        }
         return Send(method, url, {**common, **headers, **signed}, body, timeout)
 
     def _correct(self, answer: Answer) -> bool:

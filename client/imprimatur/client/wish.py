@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import re
 import secrets
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
@@ -25,6 +27,26 @@ CALL_TAG = b"imprimatur/call/v1\0"
 JUSTIFICATION = "justification"
 RISKS = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
 _CONTEXT = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
+
+
+class Turn:
+    """The one run a wish may lead to, in the process that made it. ``asked`` and ``claimed`` hold what the clocks said
+    (time of day, monotonic seconds) when this execution's attempt first went out with a submit, and with a redeem."""
+
+    __slots__ = ("_free", "_process", "asked", "claimed")
+
+    def __init__(self) -> None:
+        self._free = threading.Lock()
+        self._process = os.getpid()
+        self.asked: tuple[datetime, float] | None = None
+        self.claimed: tuple[datetime, float] | None = None
+
+    def take(self) -> bool:
+        """Whether this caller is the first; true once, whatever thread asks."""
+        return os.getpid() == self._process and self._free.acquire(blocking=False)
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("a decision is not pickled: the right to run it belongs to the process that asked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +67,7 @@ class Wish:
     commitments_digest: str
     cost: dict[str, str] | None = None
     require_human: str | None = None
+    turn: Turn = field(default_factory=Turn, repr=False, compare=False)
 
 
 class Wishes:
@@ -175,25 +198,63 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, Enum):
         return _plain(value.value, name)
     if isinstance(value, str):
-        return str(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
+        return _exactly(value)
+    if isinstance(value, int | float):
+        return _exactly(value)
     if isinstance(value, PurePath):
-        return str(value)
+        return PurePath.__str__(value)
     if isinstance(value, Decimal):
-        return format(value, "f")
+        return format(_exactly(value), "f")
     if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
+        items = _items(value)
+        if not all(isinstance(key, str) for key, _ in items):
             raise RequestInvalid(f"The argument {name!r} cannot be bound: its keys must be text.")
-        return {str(key): _plain(item, name) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, name) for item in value]
+        return {_exactly(key): _plain(item, name) for key, item in items}
+    if isinstance(value, list):
+        return [_plain(item, name) for item in list.__iter__(value)]
+    if isinstance(value, tuple):
+        return [_plain(item, name) for item in tuple.__iter__(value)]
     raise RequestInvalid(
         f"The argument {name!r} cannot be bound: {type(value).__name__} has no JSON form. Pass text, numbers, lists or "
         "objects, and build the rest inside the tool."
     )
+
+
+def kept(value: Any) -> Any:
+    """A copy that nobody else holds: containers anew, texts and numbers as what they are rather than what a subclass
+    makes of them. What cannot change, or cannot be bound, comes back as it is. Raises RequestInvalid for a knot."""
+    try:
+        return _kept(value)
+    except RecursionError:
+        raise RequestInvalid("An argument cannot be bound: it contains itself or is too deep.") from None
+
+
+def _kept(value: Any) -> Any:
+    if isinstance(value, Enum | bool):
+        return value
+    if isinstance(value, str | int | float | Decimal):
+        return _exactly(value)
+    if isinstance(value, Mapping):
+        return {_kept(key): _kept(item) for key, item in _items(value)}
+    if isinstance(value, list):
+        return [_kept(item) for item in list.__iter__(value)]
+    if isinstance(value, tuple):
+        # Of its own class, for a named tuple; made without the class's own code.
+        return tuple.__new__(type(value), [_kept(item) for item in tuple.__iter__(value)])
+    return value
+
+
+def _exactly(value: Any) -> Any:
+    """A text or number without the methods of a subclass, which may tell one thing here and be another in use."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    return float.__float__(value) if isinstance(value, float) else Decimal(value)
+
+
+def _items(value: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+    return list(dict.items(value)) if isinstance(value, dict) else [(key, value[key]) for key in value]
 
 
 def _context(name: str, value: str) -> str:

@@ -17,6 +17,7 @@ from imprimatur.formats.encoding import b64u, un_b64u
 from imprimatur.formats.shapes import Int, ListOf, Obj, ShapeError, Text
 from imprimatur.formats.shapes import check as check_shape
 from imprimatur.formats.timestamps import parse_time
+from imprimatur.formats.trust import DecisionKey
 
 _ENVELOPE = Text(max=65_535)
 SHAPE = Obj(
@@ -59,14 +60,15 @@ class Receipt:
 class Expected:
     """What this client asked for, from its own memory.
 
-    ``decision_keys`` are the pinned public keys (32 bytes each). ``parameters`` are this client's own commitments.
+    ``decision_keys`` are the pinned public keys: for every entry (32 bytes) or for some (DecisionKey). ``parameters``
+    are this client's own commitments.
     ``schema`` and ``cost`` are compared only when the client knows them: the server derives the cost from the
     parameters, which are bound. ``attempt`` is the secret of this execution; without it a receipt proves an approval
     but not that *this* execution claimed it. ``redeemed=False`` is for looking at an approval before redeeming it.
     """
 
     realm: str
-    decision_keys: Sequence[bytes]
+    decision_keys: Sequence[bytes | DecisionKey]
     agent: str
     delegation: str
     tool: str
@@ -154,13 +156,19 @@ def _entry(envelope: bytes, kind: str) -> dict[str, Any]:
     return entry
 
 
+def _keys(known: Sequence[bytes | DecisionKey], index: int) -> list[bytes]:
+    """The keys that may have signed the entry with this index."""
+    every = [key for key in known if isinstance(key, bytes)]
+    return every + [key.public_key for key in known if not isinstance(key, bytes) and key.covers(index)]
+
+
 def _check_origin(receipt: Receipt, expected: Expected) -> None:
     signed = [(receipt.envelope, receipt.entry), *zip(receipt.vote_envelopes, receipt.votes, strict=True)]
     if receipt.redeemed_envelope is not None and receipt.redeemed is not None:
         signed.append((receipt.redeemed_envelope, receipt.redeemed))
     for envelope, entry in signed:
         opened = dsse.open_envelope(envelope)
-        if not any(dsse.verify(opened, key) for key in expected.decision_keys):
+        if not any(dsse.verify(opened, key) for key in _keys(expected.decision_keys, entry["index"])):
             raise ReceiptError("decision-key", "not signed by a pinned decision key")
         if entry["realm"] != expected.realm:
             raise ReceiptError("realm", "the receipt belongs to another realm")

@@ -98,10 +98,12 @@ def parse(raw: bytes) -> Trust:
         raise TrustError(f"not a trust file: {error}") from None
 
 
-def load(path: str | os.PathLike[str]) -> Trust:
-    """Read a trust file. Raises :class:`TrustError`."""
+def load(path: str | os.PathLike[str], *, own: bool = False) -> Trust:
+    """Read a trust file; with ``own``, only one that nobody but its owner can change. Raises :class:`TrustError`."""
     try:
         with Path(path).open("rb") as file:
+            if own and os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o022:
+                raise TrustError(f"others may change the trust file {path}; run: chmod go-w {path}")
             raw = file.read(_MAX_FILE + 1)
     except OSError as error:
         raise TrustError(f"cannot read the trust file {path}: {error.strerror}") from None

@@ -11,6 +11,7 @@ from imprimatur.formats.rotation import rotation_preimage
 from imprimatur.verify import people, rulebook
 from imprimatur.verify.facts import Agent, AgentKey, Facts
 
+
 def _invited(facts: Facts, entry: Mapping[str, Any]) -> None:
     body, rule = entry["body"], rulebook.ENROLMENT
     facts.hold(body["token"] not in facts.invitations, rule, "this invitation was given before")
