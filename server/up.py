@@ -196,7 +196,7 @@ def welcome(options: argparse.Namespace, url: str) -> None:
         say()
         say("  The demo lets a click count as an answer (H0). A real installation asks for a signing key.")
     else:
-        say("  Sign in as the first admin, with the one-time password above (printed once). The desk says how to go on.")
+        say("  Sign in as the first admin, with the one-time password printed once, above. The desk says how to go on.")
     say(f"  Data: {options.data}    Stop: Ctrl-C")
     say()
 

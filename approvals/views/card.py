@@ -194,7 +194,7 @@ def card_page(person: Person, request: ActionRequest) -> CardPage:
         able_words=words.either(
             sorted(("You" if one.pk == person.pk else one.name for one in may.able), key="You".__ne__)
         ),
-        stopped={Pause.AGENT: "this agent", Pause.TOOL: "this tool"}.get(stop.scope, "everything") if stop else "",
+        stopped={Pause.AGENT: "this agent", Pause.TOOL: "this tool"}.get(stop.scope, "") if stop else "",
         stopped_because=stop.reason if stop else "",
     )
 

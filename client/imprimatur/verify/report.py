@@ -16,7 +16,7 @@ EXIT = {VALID: 0, INVALID: 1, CANNOT_TELL: 2}
 
 _MARKS = {VALID: "ok ", INVALID: "BAD", CANNOT_TELL: " ? "}
 _WORDS = {
-    VALID: "VALID: nothing is wrong under the anchors you gave. Lines marked with ? say what cannot be shown.",
+    VALID: "VALID: nothing is wrong under the anchors you gave. A line marked with ? says what cannot be shown.",
     INVALID: "INVALID: do not rely on this bundle. Keep it, and ask whoever gave it to you.",
     CANNOT_TELL: "CANNOT TELL: nothing is wrong, and not everything could be shown. See the lines marked with ?.",
 }
