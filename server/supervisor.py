@@ -33,7 +33,7 @@ class Child:
     finished: bool = False
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     # A killed supervisor must not leave a web process behind that still holds the port and the database.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -54,7 +54,7 @@ class Supervisor:
         child.process = subprocess.Popen(
             list(child.command),
             env={**os.environ, **child.environment},
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  # no threads exist yet in this process
+            preexec_fn=die_with_parent,  # noqa: PLW1509  # no threads exist yet in this process
             start_new_session=True,
             stdin=subprocess.DEVNULL,
         )

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from server.supervisor import die_with_parent
+
 ROOT = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
 
@@ -90,6 +92,7 @@ def installation(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=die_with_parent,  # a test run that is killed leaves nothing running
         )
     running = Installation(f"http://localhost:{port}", data, process, output)
     try:
