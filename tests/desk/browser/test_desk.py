@@ -173,6 +173,8 @@ def test_it_works_at_360_pixels(page: Page, served: Served) -> None:
     for path in ("/", f"/requests/{request}/", f"/requests/{request}/approve/", "/?list=decided"):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+    page.goto("/log/")
+    expect(page.locator(".bar nav [aria-current]")).to_be_in_viewport(ratio=1)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
