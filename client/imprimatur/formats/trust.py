@@ -120,9 +120,18 @@ def _trust(document: dict[str, Any]) -> Trust:
         witness = Witnesses(_vkeys(document["witness"]["keys"]), document["witness"]["quorum"])
         if witness.quorum > len(witness.keys):
             raise ShapeError("witness.quorum", "asks for more witnesses than are listed")
+    log = _vkeys(document["log"]) if "log" in document else None
+    roles = [
+        {key.public_key for key in log or ()},
+        {key.public_key for key in decision or ()},
+        {key.public_key for key in witness.keys} if witness else set(),
+    ]
+    if sum(map(len, roles)) != len(set().union(*roles)):
+        # A log that is its own witness, or whose writer signs its checkpoints, would vouch for itself.
+        raise ShapeError("trust", "gives one key two purposes: log, decision and witness keys are different keys")
     return Trust(
         realm=document["realm"],
-        log=_vkeys(document["log"]) if "log" in document else None,
+        log=log,
         decision=decision,
         people=people,
         policy=tuple(document["policy"]) if "policy" in document else None,

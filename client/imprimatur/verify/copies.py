@@ -12,6 +12,7 @@ from imprimatur.formats.encoding import b64, un_b64u
 _SPKI = bytes.fromhex("302a300506032b6570032100")
 _TRUST = frozenset({"policy.tlog", "log.vkey", "log.pub.pem", "decision.pub.pem", "keys.jsonl", "allowed_signers"})
 _SMALL = 100_000
+MOST_LINE = 64_000_000
 
 
 def lines(reader: evidence_zip.Reader, name: str) -> Iterator[bytes]:
@@ -20,6 +21,8 @@ def lines(reader: evidence_zip.Reader, name: str) -> Iterator[bytes]:
     for chunk in reader.chunks(name):
         whole = (rest + chunk).split(b"\n")
         rest = whole.pop()
+        if len(rest) > MOST_LINE:
+            raise evidence_zip.EvidenceZipError(f"{name} has a line of more than {MOST_LINE:,} bytes")
         yield from whole
     if rest:
         raise evidence_zip.EvidenceZipError(f"{name} ends in the middle of a line")

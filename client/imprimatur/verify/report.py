@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -57,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             trust = load(given.trust)
         report = verify_bundle(given.bundle, trust)
     except (TrustError, OSError) as error:
-        print(f"verify: {error}", file=sys.stderr)
+        print(f"verify: {inert(str(error), 'terminal')}", file=sys.stderr)
         return 2
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.stdout.write(as_json(report) if given.json else human(report))
     return EXIT[report.verdict]
