@@ -27,6 +27,8 @@ def _person_changed(who: str, body: dict[str, Any], names: Names) -> str:
         changes.append("switched them on" if body["active"] else "switched them off")
     if "name" in body:
         changes.append(f"named them {body['name']}")
+    if not changes:
+        return f"{who} gave {names('person', body['person'])} a new one-time password"
     return f"{who} changed {names('person', body['person'])}: {_and(changes)}{_because(body)}"
 
 

@@ -144,9 +144,7 @@ def _write(writer: Writer, command: Command, request: ActionRequest, person: Per
         body["reason"] = command.draft.reason
     refs = [("request", request.requested_index)] if request.requested_index is not None else []
     actor = Actor("person", person.id, key=command.proof.key or "", assurance=command.proof.assurance)
-    entry = writer.append(
-        "vote.cast", subject=request.id, actor=actor, body=body, refs=refs, agent=request.agent_id
-    )
+    entry = writer.append("vote.cast", subject=request.id, actor=actor, body=body, refs=refs, agent=request.agent_id)
     if command.draft.opening is not None:
         writer.keep_opening(command.draft.opening)
     return Vote.objects.create(
@@ -172,15 +170,11 @@ def _authority_ends(writer: Writer, request: ActionRequest) -> datetime:
     return min(link.not_after for link in judgement.standing_chain(writer, request.delegation))
 
 
-def _resolve(
-    writer: Writer, request: ActionRequest, votes: list[Vote], command: Command, ends: datetime
-) -> None:
+def _resolve(writer: Writer, request: ActionRequest, votes: list[Vote], command: Command, ends: datetime) -> None:
     counted = eligibility.votes_that_still_count(request, votes)
     event = vote_event(request.state, eligibility.count(request, counted))
     if event == "deny":
-        transitions.end_pending(
-            writer, request, "deny", "reviewer-denied", votes=counted, note=command.draft.reason
-        )
+        transitions.end_pending(writer, request, "deny", "reviewer-denied", votes=counted, note=command.draft.reason)
     elif event == "stage_met":
         transitions.step(request, "stage_met")
         request.expires_at = min(writer.now + topics.CONFIRMATION_WINDOW, ends)

@@ -244,4 +244,3 @@ def _write_request(writer: Writer, command: Command, request: ActionRequest) -> 
         body=body,
     )
     request.requested_index = entry.index
-

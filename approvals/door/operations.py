@@ -156,9 +156,7 @@ def comment(caller: Caller, raw: RawRequest, identifier: str, body: schemas.Comm
     )
 
     def answered(remark: Remark) -> Reply:
-        return json_reply(
-            201, {"action": remark.request_id, "comment": remark.comment, "index": remark.index}
-        )
+        return json_reply(201, {"action": remark.request_id, "comment": remark.comment, "index": remark.index})
 
     return Write(add_comment.apply, command, answered)
 

@@ -104,9 +104,7 @@ def problem(refused: Refused, extra: Mapping[str, Any] | None = None) -> Reply:
         extra = {**(extra or {}), "now": format_time(utc_now())}
     if refused.status == 401:
         headers["www-authenticate"] = 'Signature realm="imprimatur"'
-    return json_reply(
-        refused.status, document(refused.code, refused.status, refused.message, extra), headers, PROBLEM
-    )
+    return json_reply(refused.status, document(refused.code, refused.status, refused.message, extra), headers, PROBLEM)
 
 
 def from_error(error: BaseException) -> Reply:

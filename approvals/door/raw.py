@@ -71,6 +71,4 @@ Step = Reply | Write | Wait
 
 def json_reply(status: int, document: Any, headers: Mapping[str, str] | None = None, content_type: str = JSON) -> Reply:
     """A reply with a canonical JSON body that no cache keeps."""
-    return Reply(
-        status, canonical.dumps_json(document), {"cache-control": "no-store", **(headers or {})}, content_type
-    )
+    return Reply(status, canonical.dumps_json(document), {"cache-control": "no-store", **(headers or {})}, content_type)

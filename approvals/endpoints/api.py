@@ -175,9 +175,7 @@ def submit(request: HttpRequest, payload: schemas.Submit) -> HttpResponse:
     operation_id="getAction",
     summary="Read, or wait for, an answer",
 )
-def get_action(
-    request: HttpRequest, identifier: str = Identifier, wait: int = Seconds
-) -> HttpResponse:
+def get_action(request: HttpRequest, identifier: str = Identifier, wait: int = Seconds) -> HttpResponse:
     return respond(serve.perform(lambda: operations.get_action(_caller(request), raw_of(request), identifier)))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -105,6 +106,7 @@ class Door:
         self.asked: dict[str, Asked] = {}
         self.note = "not today"
         self.assurance = "H0"
+        self._turn = threading.Lock()
         self._nonces: set[str] = set()
         self._index = 1
 
@@ -114,7 +116,11 @@ class Door:
         return Trust(self.realm, None, (DecisionKey(self.decision_key.public_key, 0, None),), None, None, None)
 
     def handle(self, request: httpx2.Request) -> httpx2.Response:
-        """Answer one request as the agent door would."""
+        """Answer one request as the agent door would: one after the other, as its one writer does."""
+        with self._turn:
+            return self._answer(request)
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
         path, body = request.url.path, request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:

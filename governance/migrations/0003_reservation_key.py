@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('governance', '0002_epoch'),
+        ("governance", "0002_epoch"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='reservation',
-            name='key',
-            field=models.CharField(blank=True, db_index=True, default='', max_length=43),
+            model_name="reservation",
+            name="key",
+            field=models.CharField(blank=True, db_index=True, default="", max_length=43),
         ),
     ]

@@ -163,9 +163,7 @@ def test_where_policy_wants_a_key_a_click_may_deny_and_nothing_else(make_world: 
     assert answer(world.rui, request, "deny", reason="No key at hand.").state == "DENIED"
 
 
-def test_a_revoked_delegation_takes_pending_and_approved_requests_with_it(
-    world: World, robo: AgentUnderTest
-) -> None:
+def test_a_revoked_delegation_takes_pending_and_approved_requests_with_it(world: World, robo: AgentUnderTest) -> None:
     from governance.actions import revoke_delegation
 
     waits, approved = pending(robo), answer(world.rui, pending(robo, key="b"), "approve")

@@ -35,7 +35,9 @@ def lines(made: Card) -> dict[str, str]:
         ("call_external", {}, "call the outside service https://api.example.com/v1", "https://api.example.com/v1"),
     ],
 )
-def test_the_sentence_can_be_read_aloud_and_the_target_typed(name: str, changes: dict[str, Any], sentence: str, target: str) -> None:
+def test_the_sentence_can_be_read_aloud_and_the_target_typed(
+    name: str, changes: dict[str, Any], sentence: str, target: str
+) -> None:
     made = card(name, changes)
     assert (made.title, made.target) == (sentence, target)
     assert made.renderer == DEFAULT_TOOLS[name]["card"] and made.version == 1
@@ -116,13 +118,19 @@ def test_invariant_8_an_unknown_tool_is_the_agents_claim_on_every_line() -> None
     assert made.title == "run launch, a tool the registry does not know"
     assert made.target == "launch"
     assert all(line.odd for line in made.lines)
-    nothing = render({**bind("launch", parameters, [{"action": "a:b", "resource": "x"}]), "effects": []}, parameters, None)
+    nothing = render(
+        {**bind("launch", parameters, [{"action": "a:b", "resource": "x"}]), "effects": []}, parameters, None
+    )
     assert lines(nothing)["Action"] == "not stated"
 
 
 def test_an_opening_without_a_commitment_is_refused() -> None:
     with pytest.raises(ValueError, match="belong to no parameter"):
-        render(bind("read_file", PARAMETERS["read_file"]), {"path": "/project/a.txt", "stray": 1}, DEFAULT_TOOLS["read_file"])
+        render(
+            bind("read_file", PARAMETERS["read_file"]),
+            {"path": "/project/a.txt", "stray": 1},
+            DEFAULT_TOOLS["read_file"],
+        )
 
 
 def test_invariant_9_a_value_cannot_forge_a_line_or_reorder_one() -> None:
@@ -148,8 +156,12 @@ def test_the_display_digest_changes_with_what_is_shown(name: str, changes: dict[
 
 
 def test_the_display_digest_covers_the_content() -> None:
-    assert display_digest(card("write_file", {"content": "same sizE"})) != display_digest(card("write_file", {"content": "same size"}))
-    assert display_digest(card("write_file", {"content": "a"})) != display_digest(card("write_file", {"content": "a"}, hide=["content"]))
+    assert display_digest(card("write_file", {"content": "same sizE"})) != display_digest(
+        card("write_file", {"content": "same size"})
+    )
+    assert display_digest(card("write_file", {"content": "a"})) != display_digest(
+        card("write_file", {"content": "a"}, hide=["content"])
+    )
 
 
 def test_the_display_digest_of_version_1_stays_what_it_is() -> None:
@@ -161,7 +173,9 @@ def test_the_display_digest_of_version_1_stays_what_it_is() -> None:
 PINNED_DELETE = "sha256:0fad62bbdbd762de428a4b3cad0d37f38d1fed1cda49f0615c70fa040797c9de"
 PINNED_PAYMENT = "sha256:6a5be2213392ebd4c3133c68cb50f58ff70777233d4b06e208137a57f25ee2d8"
 
-WORDS = st.text(st.characters(exclude_categories=("Cs",)), max_size=40) | st.sampled_from(["\u202eabc", "x" * 5000, "a\nb", "", "\x1b[31m", "⟦U+0041⟧"])
+WORDS = st.text(st.characters(exclude_categories=("Cs",)), max_size=40) | st.sampled_from(
+    ["\u202eabc", "x" * 5000, "a\nb", "", "\x1b[31m", "⟦U+0041⟧"]
+)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | WORDS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
@@ -185,12 +199,20 @@ def test_invariant_9_every_parameter_is_on_the_card_and_nothing_is_cut(name: str
     body = reveal("\n".join(made.body.after())) if made.body is not None else None
     for each, value in openings.items():
         as_sent = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(", ", ": "))
-        in_lines = value in shown if isinstance(value, str) else isinstance(value, list) and bool(value) and all(v in shown for v in value)
+        in_lines = (
+            value in shown
+            if isinstance(value, str)
+            else isinstance(value, list) and bool(value) and all(v in shown for v in value)
+        )
         flagged = each == "destructive" and isinstance(value, bool)
         assert in_lines or as_sent in shown or body == value or flagged or (value == [] and "" in shown)
     assert set(made.withheld) == {visible(each) for each in held_back}
     assert reveal(made.target)
-    everything = [span.text for span in made.sentence] + [made.target] + [t for line in made.lines for t in (line.label, line.value)]
+    everything = (
+        [span.text for span in made.sentence]
+        + [made.target]
+        + [t for line in made.lines for t in (line.label, line.value)]
+    )
     for text in everything:
         assert text.isprintable()
     assert as_text(made).count("\n") == 2 + len(made.lines) + (2 + len(made.body.lines) if made.body is not None else 0)

@@ -14,10 +14,15 @@ from hypothesis import strategies as st
 
 from imprimatur.inert import inert, reveal, visible
 
-TEXT = st.text(st.characters(exclude_categories=()) | st.sampled_from("<>&\"'=+-@.:/⟦⟧ \n\t\r\u202e\u200b\u0430\U000e0041"), max_size=60)
+TEXT = st.text(
+    st.characters(exclude_categories=()) | st.sampled_from("<>&\"'=+-@.:/⟦⟧ \n\t\r\u202e\u200b\u0430\U000e0041"),
+    max_size=60,
+)
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-ZERO_WIDTH = "\u00ad\u034f\u115f\u1160\u17b4\u180e\u200b\u200c\u200d\u2060\u2061\u2800\u3164\ufe0f\ufeff\uffa0\U000e0100"
+ZERO_WIDTH = (
+    "\u00ad\u034f\u115f\u1160\u17b4\u180e\u200b\u200c\u200d\u2060\u2061\u2800\u3164\ufe0f\ufeff\uffa0\U000e0100"
+)
 CONTROLS = "".join(map(chr, [*range(0x20), *range(0x7F, 0xA0)])) + "\u2028\u2029"
 TAGS = "".join(map(chr, range(0xE0000, 0xE0080)))
 ODD_SPACES = "\u00a0\u1680\u2003\u2009\u202f\u205f\u3000"

@@ -430,7 +430,9 @@ def test_invariant_9_words_of_the_server_are_inert_in_the_terminal(tmp_path: Pat
     assert "\x1b" not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("told", [{"agent": []}, {"delegations": 7}, {"agent": {"state": []}}, {"delegations": [{"id": []}]}])
+@pytest.mark.parametrize(
+    "told", [{"agent": []}, {"delegations": 7}, {"agent": {"state": []}}, {"delegations": [{"id": []}]}]
+)
 def test_the_doctor_survives_whatever_the_server_says(tmp_path: Path, agent: Any, told: dict[str, Any]) -> None:
     server, environment = agent
     real = server.answer
@@ -457,7 +459,9 @@ def test_a_verdict_that_is_no_word_is_not_waited_for(tmp_path: Path, agent: Any,
 
 def test_output_that_the_terminal_cannot_spell_is_no_crash(tmp_path: Path, agent: Any) -> None:
     _, environment = agent
-    done = run("request", "quick", "-p", "a=\u202ex", "--call", "x", cwd=tmp_path, PYTHONIOENCODING="ascii", **environment)
+    done = run(
+        "request", "quick", "-p", "a=\u202ex", "--call", "x", cwd=tmp_path, PYTHONIOENCODING="ascii", **environment
+    )
     assert done.returncode == 0
     refused = run("request", "n\u202eo", cwd=tmp_path, PYTHONIOENCODING="ascii", **environment)
     assert refused.returncode in (1, 2)
@@ -500,7 +504,11 @@ def test_plain_http_to_this_machine_does_not_leave_it_through_a_proxy(
     server, environment = agent
     monkeypatch.setenv(name, "http://127.0.0.1:9")
     gate = ip.Imprimatur(
-        server.url, environment["IMPRIMATUR_KEY"], DELEGATION, environment["IMPRIMATUR_TRUST"], wire={"jitter": lambda: 0.0}
+        server.url,
+        environment["IMPRIMATUR_KEY"],
+        DELEGATION,
+        environment["IMPRIMATUR_TRUST"],
+        wire={"jitter": lambda: 0.0},
     )
     gate._sleep = lambda seconds: None
     with gate:
@@ -580,4 +588,3 @@ def test_invariant_11_a_withheld_value_is_in_no_error_and_no_log(make: Make, cap
     texts = [repr(caught.value.__dict__), str(caught.value), str(invalid.value), caplog.text, repr(held.gate)]
     assert not any(secret in text for text in texts)
     assert not any(secret.encode() in request.read() for request in held.road.sent)
-

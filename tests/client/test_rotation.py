@@ -197,7 +197,9 @@ def test_an_outcome_of_an_own_decision_is_told_by_the_decision() -> None:
     assert gate.asked[0].result == "fine"
 
 
-@pytest.mark.parametrize("report", [{}, {"action": "x", "outcome": "FAILED"}, {"action": "act_" + "0" * 26, "outcome": "x"}])
+@pytest.mark.parametrize(
+    "report", [{}, {"action": "x", "outcome": "FAILED"}, {"action": "act_" + "0" * 26, "outcome": "x"}]
+)
 def test_an_outcome_that_cannot_be_read_is_not_sent(report: dict[str, str]) -> None:
     with pytest.raises(ip.ConfigError, match="An outcome is"):
         FakeGate().outcomes([report])

@@ -96,7 +96,10 @@ class AgentUnderTest:
         """The headers of one signed request."""
         headers: dict[str, str] = {}
         if method == "POST":
-            headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key or b64u(secrets.token_bytes(12))}
+            headers = {
+                "Content-Type": "application/json",
+                "Idempotency-Key": idempotency_key or b64u(secrets.token_bytes(12)),
+            }
             nonce = nonce or b64u(secrets.token_bytes(16))
             if committed:
                 headers["Imprimatur-Commitments"] = committed
@@ -154,7 +157,9 @@ class AgentUnderTest:
 
     def pay(self, amount: str = "100.00", **more: Any) -> Answer:
         """CRITICAL, and it costs money."""
-        return self.submit("make_payment", {"payee": "vendor", "amount": amount, "currency": "USD", "reference": "Invoice 7"}, **more)
+        return self.submit(
+            "make_payment", {"payee": "vendor", "amount": amount, "currency": "USD", "reference": "Invoice 7"}, **more
+        )
 
     def redeem(self, action: dict[str, Any], attempt: str = "", digest: str = "") -> Answer:
         body = {"action_digest": digest or action["action_digest"], "attempt": attempt or new_attempt()}

@@ -26,9 +26,7 @@ def approve(world: World, action: dict[str, Any]) -> dict[str, Any]:
     request = ActionRequest.objects.get(pk=action["id"])
     result = cast_vote.answer(world.rui, request.id, version=request.version, decision="approve").request
     if result.state == "AWAITING_CONFIRMATION":
-        cast_vote.answer(
-            world.rosa, request.id, version=result.version, decision="confirm", typed=result.target
-        )
+        cast_vote.answer(world.rosa, request.id, version=result.version, decision="confirm", typed=result.target)
     return action
 
 

@@ -87,4 +87,3 @@ def test_every_operation_answers_as_declared(case: Any, signed: AgentUnderTest) 
         verify=False,
     )
     case.validate_response(reply, checks=CHECKS)
-

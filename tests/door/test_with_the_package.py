@@ -38,7 +38,9 @@ class ThroughTheDoor(httpx2.BaseTransport):
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         parts = urlsplit(str(request.url))
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        headers = {name.title(): value for name, value in request.headers.items() if name not in {"host", "content-length"}}
+        headers = {
+            name.title(): value for name, value in request.headers.items() if name not in {"host", "content-length"}
+        }
         answer = self.door(request.method, target, headers, request.read())
         return httpx2.Response(answer.status, headers=answer.headers, content=answer.raw)
 

@@ -140,7 +140,9 @@ def ssh_evidence(text: str, key: KeyPair = PERSON_KEY, namespace: str = statemen
     }
 
 
-def vote_body(said: dict[str, Any], evidence: dict[str, str] | None = None, key: KeyPair = PERSON_KEY) -> dict[str, Any]:
+def vote_body(
+    said: dict[str, Any], evidence: dict[str, str] | None = None, key: KeyPair = PERSON_KEY
+) -> dict[str, Any]:
     text = statement.encode(said).decode()
     return {
         "request": REQUEST,
@@ -243,7 +245,12 @@ def bodies() -> dict[str, dict[str, Any]]:
         "vote.cast": vote_body(a_statement()),
         "vote.recalled": {"request": REQUEST, "vote": 5},
         "action.decided": decided_body(),
-        "action.withdrawn": {"request": REQUEST, "state": "EXPIRED", "code": "approval-expired", "action_digest": DIGEST},
+        "action.withdrawn": {
+            "request": REQUEST,
+            "state": "EXPIRED",
+            "code": "approval-expired",
+            "action_digest": DIGEST,
+        },
         "action.redeemed": {
             "request": REQUEST,
             "action_digest": binding.action_digest(bound),

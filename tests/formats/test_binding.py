@@ -17,8 +17,12 @@ from imprimatur.formats.encoding import b64u
 from imprimatur.formats.shapes import ShapeError
 from tests.formats import samples
 
-values = st.none() | st.booleans() | st.integers(-100, 100) | st.floats(allow_nan=False, allow_infinity=False) | st.text(
-    st.characters(exclude_categories=["Cs"]), max_size=10
+values = (
+    st.none()
+    | st.booleans()
+    | st.integers(-100, 100)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 )
 
 

@@ -49,7 +49,9 @@ def by_standard_library(value: Any, monkeypatch: pytest.MonkeyPatch, encode: Cal
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_published_jcs_documents_encode_to_their_published_bytes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_published_jcs_documents_encode_to_their_published_bytes(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = vectors() / "jcs"
     value = canonical.loads((folder / "input" / f"{name}.json").read_bytes())
     wanted = bytes.fromhex((folder / "outhex" / f"{name}.txt").read_text())
@@ -202,7 +204,9 @@ def test_bytes_outside_the_strict_format_are_refused(raw: bytes) -> None:
         canonical.loads_canonical(raw)
 
 
-@pytest.mark.parametrize("raw", [b'{"b":1,"a":2}', b'{ "a":1}', b'{"a":1}\n', b'"\\u0061"', b"-0", b"1.0", b"null", b"1e2"])
+@pytest.mark.parametrize(
+    "raw", [b'{"b":1,"a":2}', b'{ "a":1}', b'{"a":1}\n', b'"\\u0061"', b"-0", b"1.0", b"null", b"1e2"]
+)
 def test_json_in_another_spelling_is_not_canonical(raw: bytes) -> None:
     canonical.loads(raw)
     with pytest.raises(CanonicalError):

@@ -20,7 +20,9 @@ CHILD_AGENT = ids.agent_id(b"c" * 32)
 
 def a_child(**changes: Any) -> dict[str, Any]:
     parent = delegation.delegation_id(samples.a_delegation())
-    return samples.a_delegation(**{"issuer": samples.AGENT, "subject": CHILD_AGENT, "parent": parent, "max_depth": 0, **changes})
+    return samples.a_delegation(
+        **{"issuer": samples.AGENT, "subject": CHILD_AGENT, "parent": parent, "max_depth": 0, **changes}
+    )
 
 
 def test_the_id_is_the_hash_of_the_tagged_canonical_bytes() -> None:
@@ -106,7 +108,9 @@ def test_invariant_12_a_bare_signature_over_the_document_does_not_count() -> Non
     assert not delegation.verify_agent_signature(document, untagged, KEY.public_key)
 
 
-@given(st.dictionaries(st.sampled_from(["kind", "key", "value", "x"]), st.text(max_size=60) | st.integers() | st.none()))
+@given(
+    st.dictionaries(st.sampled_from(["kind", "key", "value", "x"]), st.text(max_size=60) | st.integers() | st.none())
+)
 def test_a_malformed_signature_is_simply_no(signature: dict[str, Any]) -> None:
     document = samples.a_delegation()
     assert not delegation.verify_agent_signature(document, signature, KEY.public_key)

@@ -204,7 +204,9 @@ def test_invariant_11_the_log_holds_a_hash_of_the_attempt_and_not_the_attempt() 
     assert entries.attempt_digest(samples.ATTEMPT).startswith("sha256:")
 
 
-@pytest.mark.parametrize("amount", ["-1.00", "1e3", "01.00", "1.", ".5", "1.0000001", "NaN", "9999999999.99", "1,00", ""])
+@pytest.mark.parametrize(
+    "amount", ["-1.00", "1e3", "01.00", "1.", ".5", "1.0000001", "NaN", "9999999999.99", "1,00", ""]
+)
 def test_an_amount_in_another_spelling_is_refused(amount: str) -> None:
     with pytest.raises(ShapeError, match="amount"):
         samples.an_entry("spend.corrected", {**samples.bodies()["spend.corrected"], "amount": amount})

@@ -194,7 +194,10 @@ HEADER_CHANGES: dict[str, tuple[Callable[[dict[str, str]], object], str]] = {
         lambda h: h.update({n: h[n].replace("sig1=", "sig2=") for n in ("Signature-Input", "Signature")}),
         "signature",
     ),
-    "a second signature input": (lambda h: h.update({"Signature-Input": f"{h['Signature-Input']}, sig2=()"}), "signature"),
+    "a second signature input": (
+        lambda h: h.update({"Signature-Input": f"{h['Signature-Input']}, sig2=()"}),
+        "signature",
+    ),
     "a second signature": (lambda h: h.update({"Signature": h["Signature"] + ", sig2=:AAAA:"}), "signature"),
     "signature input gone": (lambda h: h.pop("Signature-Input"), "signature"),
     "signature gone": (lambda h: h.pop("Signature"), "signature"),

@@ -76,7 +76,9 @@ def test_a_missing_key_file_is_a_clear_error(tmp_path: Path) -> None:
     [{"kty": "EC"}, {"crv": "X25519"}, {"d": "AAAA"}, {"d": 1}, {"x": b64u(b"x" * 32)}, {"extra": 1}, {"x": None}],
     ids=str,
 )
-def test_invariant_11_a_damaged_key_file_is_refused_without_showing_the_key(tmp_path: Path, change: dict[str, object]) -> None:
+def test_invariant_11_a_damaged_key_file_is_refused_without_showing_the_key(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
     path = tmp_path / "agent.key"
     pair = KeyPair.generate()
     pair.save(path)

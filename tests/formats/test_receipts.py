@@ -33,13 +33,16 @@ def test_a_receipt_that_meets_every_condition_is_accepted() -> None:
     assert receipt.index == 9
     assert receipt.entry["body"]["verdict"] == "allow"
     assert [vote["index"] for vote in receipt.votes] == [8]
-    assert receipts.parse(receipts.make(receipt.index, receipt.envelope, receipt.vote_envelopes, receipt.redeemed_envelope)) == receipt
+    assert (
+        receipts.parse(
+            receipts.make(receipt.index, receipt.envelope, receipt.vote_envelopes, receipt.redeemed_envelope)
+        )
+        == receipt
+    )
 
 
 def test_a_low_risk_receipt_redeemed_in_the_same_call_is_accepted() -> None:
-    decision = decided(
-        risk="LOW", votes=[], attempt=entries.attempt_digest(samples.ATTEMPT), execute_by=samples.at(90)
-    )
+    decision = decided(risk="LOW", votes=[], attempt=entries.attempt_digest(samples.ATTEMPT), execute_by=samples.at(90))
     receipt = receipts.make(9, samples.seal(decision))
     receipts.check(receipt, expected=samples.expected(require_human=None), now=NOW)
     assert refusal(receipt) == "assurance"
@@ -58,12 +61,16 @@ def test_invariant_1_an_envelope_that_no_pinned_key_signed_is_refused(part: str)
     own = {
         "decision": lambda: samples.seal(decided(), STRANGER if part == "decision" else samples.DECISION_KEY),
         "vote": lambda: samples.seal(samples.a_vote(), STRANGER if part == "vote" else samples.DECISION_KEY),
-        "redemption": lambda: samples.seal(samples.a_redemption(), STRANGER if part == "redemption" else samples.DECISION_KEY),
+        "redemption": lambda: samples.seal(
+            samples.a_redemption(), STRANGER if part == "redemption" else samples.DECISION_KEY
+        ),
     }
     receipt = receipts.make(9, own["decision"](), [own["vote"]()], own["redemption"]())
     assert refusal(receipt) == "decision-key"
     receipts.check(
-        receipt, expected=samples.expected(decision_keys=[samples.DECISION_KEY.public_key, STRANGER.public_key]), now=NOW
+        receipt,
+        expected=samples.expected(decision_keys=[samples.DECISION_KEY.public_key, STRANGER.public_key]),
+        now=NOW,
     )
 
 
@@ -200,7 +207,9 @@ VOTES: dict[str, Callable[[], list[bytes]]] = {
         samples.a_vote(
             body=samples.vote_body(
                 samples.a_statement(),
-                samples.ssh_evidence(statement.encode(samples.a_statement()).decode(), namespace="imprimatur-delegation-v1"),
+                samples.ssh_evidence(
+                    statement.encode(samples.a_statement()).decode(), namespace="imprimatur-delegation-v1"
+                ),
             )
         )
     ],

@@ -29,7 +29,9 @@ def string(raw: bytes) -> bytes:
 
 
 def keygen(*arguments: str | Path, message: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["ssh-keygen", *map(str, arguments)], input=message, capture_output=True, check=False, timeout=60)
+    return subprocess.run(
+        ["ssh-keygen", *map(str, arguments)], input=message, capture_output=True, check=False, timeout=60
+    )
 
 
 @pytest.fixture
@@ -154,7 +156,13 @@ def test_every_changed_byte_of_a_signature_is_refused() -> None:
 def test_a_pasted_signature_may_have_lost_its_line_ends_but_nothing_else() -> None:
     armored = sshsig.sign(samples.PERSON_KEY, MESSAGE, NAMESPACE)
     assert sshsig.dearmor("  " + armored.replace("\n", "\r\n") + "\n\n") == sshsig.dearmor(armored)
-    for damaged in ("", armored[1:], armored.replace("-----END", "-----FIN"), armored.replace("\n", "\n!", 2), "A" * 9000):
+    for damaged in (
+        "",
+        armored[1:],
+        armored.replace("-----END", "-----FIN"),
+        armored.replace("\n", "\n!", 2),
+        "A" * 9000,
+    ):
         with pytest.raises(SshSigError):
             sshsig.dearmor(damaged)
 
@@ -184,7 +192,17 @@ def test_a_security_key_signature_verifies_here_and_in_ssh_keygen(tmp_path: Path
     (tmp_path / "sig").write_text(armored)
     (tmp_path / "allowed").write_text(sshsig.allowed_signers_line("ada", key, [NAMESPACE]) + "\n")
     done = keygen(
-        "-Y", "verify", "-f", tmp_path / "allowed", "-I", "ada", "-n", NAMESPACE, "-s", tmp_path / "sig", message=MESSAGE
+        "-Y",
+        "verify",
+        "-f",
+        tmp_path / "allowed",
+        "-I",
+        "ada",
+        "-n",
+        NAMESPACE,
+        "-s",
+        tmp_path / "sig",
+        message=MESSAGE,
     )
     assert done.returncode == 0, done.stderr
 

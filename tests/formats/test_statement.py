@@ -14,7 +14,9 @@ from tests.formats import samples
 
 
 def test_a_statement_parses_back_from_the_bytes_that_were_signed() -> None:
-    said = samples.a_statement(constraints={"max_uses": 3}, prev_vote=samples.DIGEST, on_behalf_of="bo", credential="abc")
+    said = samples.a_statement(
+        constraints={"max_uses": 3}, prev_vote=samples.DIGEST, on_behalf_of="bo", credential="abc"
+    )
     assert statement.parse(statement.encode(said)) == said
 
 

@@ -25,6 +25,9 @@ def folders(tmp_path: Path, settings) -> Iterator[Path]:
     settings.LOG_DIR = tmp_path / "log"
     settings.INBOX_DIR = tmp_path / "inbox"
     settings.REALM = REALM
+    settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.MD5PasswordHasher"
+    ]  # the slow ones are for real passwords
     signer.forget()
     yield tmp_path
     signer.forget()

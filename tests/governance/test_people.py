@@ -87,3 +87,15 @@ def test_somebody_else_registers_no_key_for_an_admin(cast, refused):
     key = SshKey(seeded("theirs"))
     with refused("not-allowed"):
         log.commit(add_person_key.apply, add_person_key.Command(cast.ada, key.line, by=cast.people["rui"]))
+
+
+def test_a_new_one_time_password_is_written_down_and_never_shown_there(cast) -> None:
+    from governance.actions import reset_password
+
+    rui = cast.people["rui"]
+    command, password = reset_password.new(rui)
+    entry = log.commit(reset_password.apply, command)
+    rui.refresh_from_db()
+    assert rui.must_change_password and rui.user.check_password(password)
+    assert entry.body == {"person": rui.id, "reason": "one-time password"}
+    assert password.encode() not in entry.envelope

@@ -1,4 +1,5 @@
 """Narrowing between two delegations, and what a chain of them allows."""
+
 from __future__ import annotations
 
 import copy
@@ -20,7 +21,13 @@ ROOT: dict[str, Any] = {
     "realm": "desk.example",
     "issuer": "p_ada",
     "subject": "ag_parent",
-    "scope": ["file:write:/project", "file:read", "network:http:*.example.com", "email:send:nordhav.example", "payment:send"],
+    "scope": [
+        "file:write:/project",
+        "file:read",
+        "network:http:*.example.com",
+        "email:send:nordhav.example",
+        "payment:send",
+    ],
     "constraints": {
         "paths": ["/project", "/docs"],
         "domains": ["*.example.com", "nordhav.example"],
@@ -251,7 +258,13 @@ def test_a_chain_is_complete_in_order_and_at_most_sixteen_long() -> None:
     assert ask([ROOT, CHILD, CHILD]) == "out-of-scope"
     links = [changed(ROOT, "max_depth", 15)]
     for depth in range(14, -1, -1):
-        link = {**CHILD, "issuer": links[-1]["subject"], "subject": f"ag_{depth}", "max_depth": depth, "scope": ROOT["scope"]}
+        link = {
+            **CHILD,
+            "issuer": links[-1]["subject"],
+            "subject": f"ag_{depth}",
+            "max_depth": depth,
+            "scope": ROOT["scope"],
+        }
         links.append(link)
     assert len(links) == 16
     assert ask(links) is None
@@ -288,7 +301,9 @@ CONSTRAINTS = st.fixed_dictionaries(
         "tools": st.lists(st.sampled_from(["t", "u"]), max_size=2),
     },
 )
-SPEND = st.fixed_dictionaries({"unit": st.sampled_from(["USD", "EUR"]), "limit": AMOUNTS}, optional={"per_action": AMOUNTS})
+SPEND = st.fixed_dictionaries(
+    {"unit": st.sampled_from(["USD", "EUR"]), "limit": AMOUNTS}, optional={"per_action": AMOUNTS}
+)
 TIMES = st.integers(0, 4)
 
 

@@ -88,13 +88,16 @@ def test_size_is_counted_in_bytes_and_cost_in_millionths() -> None:
         (PAY, {**PAYMENT, "currency": "$"}),
     ],
 )
-def test_what_cannot_be_derived_is_an_error_and_never_a_guess(document: dict[str, Any], parameters: dict[str, Any]) -> None:
+def test_what_cannot_be_derived_is_an_error_and_never_a_guess(
+    document: dict[str, Any], parameters: dict[str, Any]
+) -> None:
     with pytest.raises(effects.DeriveError):
         effects.derive(document, parameters)
 
 
 @pytest.mark.parametrize(
-    ("flag", "destructive"), [({}, False), ({"destructive": False}, False), ({"destructive": True}, True), ({"destructive": 0}, True)]
+    ("flag", "destructive"),
+    [({}, False), ({"destructive": False}, False), ({"destructive": True}, True), ({"destructive": 0}, True)],
 )
 def test_a_destructive_flag_counts_unless_it_is_plainly_false(flag: dict[str, Any], destructive: bool) -> None:
     assert effects.derive(WRITE, {"path": "/a", "content": "", **flag}).destructive is destructive
@@ -132,7 +135,11 @@ def test_invariant_8_a_claimed_cost_must_be_the_derived_one_in_the_same_unit() -
     assert effects.compare_claims(derived, None, {"amount": "0.00", "unit": "USD"})
 
 
-@given(st.dictionaries(st.sampled_from(["path", "content", "destructive"]), st.text() | st.booleans() | st.lists(st.text()) | st.none()))
+@given(
+    st.dictionaries(
+        st.sampled_from(["path", "content", "destructive"]), st.text() | st.booleans() | st.lists(st.text()) | st.none()
+    )
+)
 def test_invariant_8_any_parameters_give_effects_in_normal_form_or_an_error(parameters: dict[str, Any]) -> None:
     try:
         derived = effects.derive(WRITE, parameters)

@@ -76,7 +76,9 @@ def test_the_default_policies_answer_as_designed(
 
 
 def test_an_unknown_tool_is_high_even_when_it_borrows_a_known_name() -> None:
-    verdict = judge(DEFAULT_POLICY, Facts(tool="read_file", action="file:read", resource="/p", reversibility="read-only"))
+    verdict = judge(
+        DEFAULT_POLICY, Facts(tool="read_file", action="file:read", resource="/p", reversibility="read-only")
+    )
     assert verdict.risk is Risk.HIGH
     assert "unknown" in verdict.floors
 
@@ -119,7 +121,9 @@ def test_a_freeze_lifts_and_a_policy_may_set_its_floors_higher() -> None:
 
 
 def test_the_first_rule_that_matches_answers() -> None:
-    document = make(rule("never", when='agent == "other"', risk="CRITICAL"), rule("first", risk="MEDIUM"), rule("second"))
+    document = make(
+        rule("never", when='agent == "other"', risk="CRITICAL"), rule("first", risk="MEDIUM"), rule("second")
+    )
     verdict = judge(document, facts())
     assert (verdict.outcome, verdict.rule) == ("MEDIUM", "first")
 
@@ -134,7 +138,12 @@ def test_a_deny_rule_ends_it_and_keeps_its_reason() -> None:
     deny = {"name": "no-keys", "action": "file:*", "when": 'under(resource, "/p")', "reason": "Nothing under /p."}
     document = make(rule(), deny=(deny,))
     verdict = judge(document, facts())
-    assert (verdict.outcome, verdict.rule, verdict.code, verdict.reason) == ("deny", "no-keys", "policy-denied", "Nothing under /p.")
+    assert (verdict.outcome, verdict.rule, verdict.code, verdict.reason) == (
+        "deny",
+        "no-keys",
+        "policy-denied",
+        "Nothing under /p.",
+    )
     assert verdict.denied and "no-keys" in verdict.why[0]
     assert judge(document, facts(changes={"path": "/p-evil/a"})).outcome == "LOW"
 
@@ -151,8 +160,19 @@ def test_every_effect_is_judged_and_the_worst_counts() -> None:
 
 def test_the_stages_of_every_rule_that_counted_are_asked_for() -> None:
     document = make(
-        rule("ours", action="email:send", when='resource.endsWith("@ours.example")', risk="HIGH", stages=[{"role": "lead", "count": 2}]),
-        rule("others", action="email:send", risk="HIGH", stages=[{"role": "lead", "count": 1}, {"role": "security", "count": 1}]),
+        rule(
+            "ours",
+            action="email:send",
+            when='resource.endsWith("@ours.example")',
+            risk="HIGH",
+            stages=[{"role": "lead", "count": 2}],
+        ),
+        rule(
+            "others",
+            action="email:send",
+            risk="HIGH",
+            stages=[{"role": "lead", "count": 1}, {"role": "security", "count": 1}],
+        ),
     )
     verdict = judge(document, facts("send_email"))
     assert verdict.stages == ({"role": "lead", "count": 2}, {"role": "security", "count": 1})
@@ -187,7 +207,12 @@ def test_rules_that_cannot_match_are_not_even_evaluated() -> None:
 def test_conditions_see_the_facts(condition: str, matches: bool) -> None:
     document = make(rule("mine", action="*", when=condition, risk="CRITICAL"))
     given_facts = facts(
-        "make_payment", agent="ag_1", owner="pe_ada", delegation="d", context={"run": "7"}, time=datetime(2026, 3, 4, 23, 15, tzinfo=UTC)
+        "make_payment",
+        agent="ag_1",
+        owner="pe_ada",
+        delegation="d",
+        context={"run": "7"},
+        time=datetime(2026, 3, 4, 23, 15, tzinfo=UTC),
     )
     verdict = judge(document, given_facts)
     assert verdict.code is None
@@ -216,7 +241,9 @@ def test_a_rule_that_fails_is_at_least_high_and_says_so(condition: str) -> None:
 
 @pytest.mark.parametrize("condition", ERRORS)
 def test_a_deny_rule_that_fails_denies(condition: str) -> None:
-    verdict = judge(make(rule(), deny=({"name": "broken", "action": "*", "when": condition, "reason": "No."},)), facts())
+    verdict = judge(
+        make(rule(), deny=({"name": "broken", "action": "*", "when": condition, "reason": "No."},)), facts()
+    )
     assert (verdict.outcome, verdict.code, verdict.rule) == ("deny", "policy-error", "broken")
 
 
@@ -318,7 +345,9 @@ def test_every_fault_is_reported_at_once() -> None:
         ((rule("a", action="file:read"), rule("b", action="file:*", risk="HIGH")), (), []),
     ],
 )
-def test_rules_that_can_never_be_reached_or_approve_everything_are_warned_about(rules: Any, deny: Any, warned: list[str]) -> None:
+def test_rules_that_can_never_be_reached_or_approve_everything_are_warned_about(
+    rules: Any, deny: Any, warned: list[str]
+) -> None:
     assert [warning.where for warning in validate(make(*rules, deny=deny)).warnings] == warned
 
 
@@ -378,7 +407,9 @@ WILD_FACTS = st.builds(
     tool=st.sampled_from(["read_file", "make_payment", "other"]) | st.text(max_size=8),
     action=st.sampled_from(["file:read", "payment:send", ""]) | st.text(max_size=8),
     resource=st.text(max_size=8),
-    effects=st.lists(st.fixed_dictionaries({"action": st.text(max_size=8), "resource": st.text(max_size=8)}), max_size=3),
+    effects=st.lists(
+        st.fixed_dictionaries({"action": st.text(max_size=8), "resource": st.text(max_size=8)}), max_size=3
+    ),
     risk_claimed=st.none() | RISKS | st.text(max_size=4),
     cost_micro=st.integers(),
     cost_unit=st.sampled_from(["", "USD", "JPY"]),
@@ -402,7 +433,17 @@ CONDITIONS = st.sampled_from(
 def policies(draw: st.DrawFn, with_deny: bool = True) -> Policy:
     def drawn(name: str) -> dict[str, Any]:
         when = draw(CONDITIONS)
-        chosen = draw(st.sampled_from([{"tool": "read_file"}, {"tool": "other"}, {"action": "file:*"}, {"action": "*"}, {"action": "payment:send"}]))
+        chosen = draw(
+            st.sampled_from(
+                [
+                    {"tool": "read_file"},
+                    {"tool": "other"},
+                    {"action": "file:*"},
+                    {"action": "*"},
+                    {"action": "payment:send"},
+                ]
+            )
+        )
         return {"name": name, **chosen, **({} if when is None else {"when": when})}
 
     rules = [{**drawn(f"r{n}"), "risk": draw(RISKS).value} for n in range(draw(st.integers(0, 4)))]
@@ -412,13 +453,21 @@ def policies(draw: st.DrawFn, with_deny: bool = True) -> Policy:
 
 @settings(deadline=None)
 @given(policies(), WILD_FACTS, st.booleans())
-def test_any_facts_give_a_verdict_that_names_its_rule_and_explains_itself(made: Policy, wild: Facts, frozen: bool) -> None:
+def test_any_facts_give_a_verdict_that_names_its_rule_and_explains_itself(
+    made: Policy, wild: Facts, frozen: bool
+) -> None:
     verdict = made.evaluate(wild, frozen)
     assert verdict.outcome in ("deny", "LOW", "MEDIUM", "HIGH", "CRITICAL")
     names = {each["name"] for part in ("rules", "deny") for each in made.document[part]} | {"default"}
     assert verdict.rule in names
     assert verdict.why
-    if not wild.known or wild.destructive or wild.withheld or frozen or wild.reversibility not in ("read-only", "reversible"):
+    if (
+        not wild.known
+        or wild.destructive
+        or wild.withheld
+        or frozen
+        or wild.reversibility not in ("read-only", "reversible")
+    ):
         assert verdict.risk >= Risk.HIGH
     if verdict.code == "policy-error":
         assert verdict.denied or verdict.risk >= Risk.HIGH
@@ -426,7 +475,9 @@ def test_any_facts_give_a_verdict_that_names_its_rule_and_explains_itself(made: 
 
 @settings(deadline=None)
 @given(policies(), WILD_FACTS, st.none() | RISKS, st.none() | RISKS)
-def test_invariant_8_what_the_agent_claims_about_risk_only_raises(made: Policy, wild: Facts, first: Risk | None, second: Risk | None) -> None:
+def test_invariant_8_what_the_agent_claims_about_risk_only_raises(
+    made: Policy, wild: Facts, first: Risk | None, second: Risk | None
+) -> None:
     silent = made.evaluate(replace(wild, risk_claimed=None))
     one, two = (made.evaluate(replace(wild, risk_claimed=claim)) for claim in (first, second))
     assert one.risk >= silent.risk and two.risk >= silent.risk
@@ -439,7 +490,9 @@ def test_invariant_8_what_the_agent_claims_about_risk_only_raises(made: Policy, 
 @given(policies(), WILD_FACTS, st.sampled_from(["destructive", "withheld", "known", "minimum_risk"]))
 def test_every_floor_is_monotone(made: Policy, wild: Facts, which: str) -> None:
     lifted = {"destructive": True, "withheld": ["x"], "known": False, "minimum_risk": Risk.CRITICAL}[which]
-    before = replace(wild, **{which: {"destructive": False, "withheld": [], "known": True, "minimum_risk": None}[which]})
+    before = replace(
+        wild, **{which: {"destructive": False, "withheld": [], "known": True, "minimum_risk": None}[which]}
+    )
     # Conditions may read these facts too; a policy without conditions isolates the floors.
     bare = validate({**copy.deepcopy(made.document), "rules": [_bare(r) for r in made.document["rules"]], "deny": []})
     assert bare.evaluate(replace(before, **{which: lifted})).risk >= bare.evaluate(before).risk

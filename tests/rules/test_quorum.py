@@ -196,7 +196,10 @@ def test_invariant_3_no_votes_approve_with_fewer_people_or_keys_than_required(
     required = sum(stage.count for stage in stages)
     positive = [vote for vote in votes if vote.decision in ("approve", "confirm") and vote.person]
     assert len({vote.person for vote in positive}) >= required
-    assert len({vote.key for vote in positive if vote.key} | {vote.person for vote in positive if vote.key is None}) >= required
+    assert (
+        len({vote.key for vote in positive if vote.key} | {vote.person for vote in positive if vote.key is None})
+        >= required
+    )
     assert len(result.people) == len(result.counted) == required
     signed = [vote.key for vote in result.counted if vote.key is not None]
     assert len(signed) == len(set(signed))
@@ -207,7 +210,9 @@ def test_invariant_3_no_votes_approve_with_fewer_people_or_keys_than_required(
 
 
 @given(STAGES, st.lists(VOTES, max_size=8), VOTES)
-def test_invariant_3_a_denial_ends_it_whatever_follows(stages: list[Stage], votes: list[CastVote], more: CastVote) -> None:
+def test_invariant_3_a_denial_ends_it_whatever_follows(
+    stages: list[Stage], votes: list[CastVote], more: CastVote
+) -> None:
     if tally(stages, votes).outcome == "denied":
         assert tally(stages, [*votes, more]).outcome == "denied"
 
@@ -307,7 +312,8 @@ def test_the_issuer_may_answer_what_is_not_critical() -> None:
 
 @pytest.mark.parametrize("single_human", [False, True])
 @pytest.mark.parametrize(
-    ("change", "code"), [({"human": False}, "not-human"), ({"active": False}, "inactive"), ({"roles": {"admin"}}, "role")]
+    ("change", "code"),
+    [({"human": False}, "not-human"), ({"active": False}, "inactive"), ({"roles": {"admin"}}, "role")],
 )
 def test_no_mode_lets_a_program_a_leaver_or_another_role_answer(
     change: dict[str, object], code: str, single_human: bool

@@ -1,4 +1,5 @@
 """Scopes over generated scopes and actions: what `within` promises, and that nothing slips past the normal form."""
+
 from __future__ import annotations
 
 from hypothesis import given
@@ -54,7 +55,9 @@ def scopes(draw: st.DrawFn) -> Scope:
 
 
 @given(scopes(), scopes(), actions())
-def test_what_a_narrower_scope_covers_its_parent_covers(child: Scope, parent: Scope, action: tuple[str, str | None]) -> None:
+def test_what_a_narrower_scope_covers_its_parent_covers(
+    child: Scope, parent: Scope, action: tuple[str, str | None]
+) -> None:
     if child.within(parent) and child.covers(*action):
         assert parent.covers(*action)
 
@@ -85,13 +88,16 @@ def test_a_scope_reads_back_from_its_own_text(scope: Scope) -> None:
 
 
 @given(scopes(), actions())
-def test_a_scope_with_a_resource_never_covers_an_action_without_one(scope: Scope, action: tuple[str, str | None]) -> None:
+def test_a_scope_with_a_resource_never_covers_an_action_without_one(
+    scope: Scope, action: tuple[str, str | None]
+) -> None:
     if scope.resource is not None:
         assert not scope.covers(action[0], None)
 
 
 HOSTILE = st.text(
-    alphabet=st.sampled_from(list("aA/.%2eF5c\\:@*?#;[] \x00\x1f\u202e\u200b\uff0f\uff0e\u2025\u0430\u0308é!,<>0x")), max_size=14
+    alphabet=st.sampled_from(list("aA/.%2eF5c\\:@*?#;[] \x00\x1f\u202e\u200b\uff0f\uff0e\u2025\u0430\u0308é!,<>0x")),
+    max_size=14,
 )
 
 

@@ -1,4 +1,5 @@
 """docs/scope.md is the specification; every row of its tables is executed here."""
+
 from __future__ import annotations
 
 import re

@@ -106,7 +106,9 @@ def _set(path: str, value: object) -> Any:
         (_set("schema.maxProperties", 1.5), ""),
     ],
 )
-def test_an_open_or_inconsistent_document_is_refused_with_words(document: dict[str, Any], change: Any, words: str) -> None:
+def test_an_open_or_inconsistent_document_is_refused_with_words(
+    document: dict[str, Any], change: Any, words: str
+) -> None:
     change(document)
     with pytest.raises(tools.ToolError) as refused:
         tools.check(document)

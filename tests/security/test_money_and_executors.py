@@ -40,9 +40,7 @@ def paid(world: World, agent: AgentUnderTest, amount: str) -> dict[str, Any]:
     return action
 
 
-def test_whatever_costs_are_reported_the_ledger_can_still_be_shown_and_kept(
-    world: World, robo: AgentUnderTest
-) -> None:
+def test_whatever_costs_are_reported_the_ledger_can_still_be_shown_and_kept(world: World, robo: AgentUnderTest) -> None:
     register(world, settle="reported")
     actions = [paid(world, robo, "10.00") for _ in range(3)]
     waiting = paid(world, robo, "10.00")
@@ -71,7 +69,9 @@ def test_a_late_report_after_a_correction_is_written_down_and_never_lowers_below
     action = paid(world, robo, "100.00")
     robo.redeem(action)
     assert world.delegation is not None
-    commit(correct_spend.apply, correct_spend.Command(world.delegation.id, "100.00", "USD", "Never charged.", world.ada))
+    commit(
+        correct_spend.apply, correct_spend.Command(world.delegation.id, "100.00", "USD", "Never charged.", world.ada)
+    )
     assert robo.report(action, cost={"amount": "30.00", "unit": "USD"}).status == 200
     assert Delegation.objects.get(pk=world.delegation.pk).spent == 30_000_000
     commit(correct_spend.apply, correct_spend.Command(world.delegation.id, "30.00", "USD", "Nor was this.", world.ada))

@@ -68,7 +68,10 @@ def test_a_key_that_was_rotated_away_while_its_request_was_judged_asks_nothing(
         message = rotate_key.preimage(
             realm=world.realm, agent=world.robo.id, old=robo.key.thumbprint, public_key=new.public_key
         )
-        commit(rotate_key.apply, rotate_key.Command(world.robo, robo.key.thumbprint, new.public_key, b64u(robo.key.sign(message))))
+        commit(
+            rotate_key.apply,
+            rotate_key.Command(world.robo, robo.key.thumbprint, new.public_key, b64u(robo.key.sign(message))),
+        )
         return command
 
     monkeypatch.setattr(submission, "prepare", rotated_meanwhile)

@@ -58,7 +58,12 @@ def test_facts_are_handed_to_the_policy_once_however_many_effects_there_are(monk
     """A megabyte of parameters and 256 effects would otherwise keep a thread of the door busy for a minute."""
     rules = [
         {"name": "mine", "risk": "LOW", "action": "file:write", "when": 'under(resource, "/mine")'},
-        {"name": "yours", "risk": "CRITICAL", "action": "file:write", "when": 'resource == "/yours/7" && action != "x"'},
+        {
+            "name": "yours",
+            "risk": "CRITICAL",
+            "action": "file:write",
+            "when": 'resource == "/yours/7" && action != "x"',
+        },
     ]
     policy = validate({**DEMO_POLICY, "rules": rules})
     made = 0

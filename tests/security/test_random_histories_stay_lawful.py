@@ -109,7 +109,9 @@ class Play:
         name = next((name for name, agent in self.world.agents.items() if agent.id == asked), "")
         if not name:
             raise Nothing
-        return AgentUnderTest(through_django, self.world.keys[name], "") if self.pick.random() < 0.9 else self.agent(name)
+        return (
+            AgentUnderTest(through_django, self.world.keys[name], "") if self.pick.random() < 0.9 else self.agent(name)
+        )
 
     def settle_down(self) -> None:
         """Bring back what was stopped, so that there is something to go on with."""
@@ -245,7 +247,9 @@ class Play:
         since = self.now() - timedelta(seconds=self.pick.choice([0, 30, 3600]))
         commit(revoke_key.apply, revoke_key.Command(key.thumbprint, "lost", since, self.world.ada))
         self.world.enrol(f"{name}-{secrets.token_hex(4)}")
-        self.world.agents[name], self.world.keys[name] = (kept.popitem()[1] for kept in (self.world.agents, self.world.keys))
+        self.world.agents[name], self.world.keys[name] = (
+            kept.popitem()[1] for kept in (self.world.agents, self.world.keys)
+        )
 
     def suspend(self) -> None:
         agent = self.world.agents[self.someone()]

@@ -49,9 +49,7 @@ DEEDS: dict[str, Callable[[World, ActionRequest], object]] = {
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_who_was_switched_off_meanwhile_writes_nothing_into_the_log(
-    world: World, door: Any, deed: str
-) -> None:
+def test_who_was_switched_off_meanwhile_writes_nothing_into_the_log(world: World, door: Any, deed: str) -> None:
     from governance.actions import add_person
 
     command, _ = add_person.new("owen", ("reviewer",), by=world.ada)

@@ -44,7 +44,19 @@ def with_files(log: Log, **more: bytes) -> Files:
     return builder.finished(files, log)
 
 
-JUNK = [b"", b"\n", b"x", b"\xff\n", b"{}\n", b"[]\n", b"null\n", b"1" * 5000 + b"\n", b"[" * 100_000, b'{"index":0}\n', b"\n" * 5000]
+JUNK = [
+    b"",
+    b"\n",
+    b"x",
+    b"\xff\n",
+    b"{}\n",
+    b"[]\n",
+    b"null\n",
+    b"1" * 5000 + b"\n",
+    b"[" * 100_000,
+    b'{"index":0}\n',
+    b"\n" * 5000,
+]
 
 
 @pytest.mark.parametrize("junk", JUNK)
@@ -99,7 +111,9 @@ def test_a_line_without_end_is_not_gathered(check: Check, log: Log, monkeypatch:
         assert report.verdict == INVALID
 
 
-@pytest.mark.parametrize("twin", ["Log/checkpoint", "LOG/CHECKPOINT", "log/checkpoint.", "readme.txt", "Trust/log.vkey"])
+@pytest.mark.parametrize(
+    "twin", ["Log/checkpoint", "LOG/CHECKPOINT", "log/checkpoint.", "readme.txt", "Trust/log.vkey"]
+)
 def test_a_name_that_another_system_takes_for_the_same_is_invalid(check: Check, log: Log, twin: str) -> None:
     files = {**builder.bundle_files(log), twin: b"another story"}
     report = check(builder.finished(files, log))
@@ -157,7 +171,9 @@ def test_a_report_is_written_whatever_the_terminal_can_spell(
 
     path = tmp_path / "b.zip"
     files = builder.bundle_files(log)
-    path.write_bytes(builder.zipped(builder.finished({**files, "log/checkpoint": "x\u202e\n1\nAA==\n\n".encode()}, log)))
+    path.write_bytes(
+        builder.zipped(builder.finished({**files, "log/checkpoint": "x\u202e\n1\nAA==\n\n".encode()}, log))
+    )
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     assert main([str(path)]) == 1

@@ -128,9 +128,7 @@ def verify_agent_signature(document: Mapping[str, Any], signature: Mapping[str, 
         return False
 
 
-def verify_ssh_signature(
-    document: Mapping[str, Any], signature: Mapping[str, Any], ssh_public_key_line: str
-) -> bool:
+def verify_ssh_signature(document: Mapping[str, Any], signature: Mapping[str, Any], ssh_public_key_line: str) -> bool:
     """Whether ``signature`` is an SSHSIG by this key, in the delegation namespace, over the canonical bytes.
 
     Malformed input is simply no.

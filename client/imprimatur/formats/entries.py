@@ -126,9 +126,7 @@ KINDS: dict[str, Obj] = {
         }
     ),
     "person.added": Obj({"person": _NAME, "name": _LABEL, "roles": _ROLES}),
-    "person.changed": Obj(
-        {"person": _NAME}, {"roles": _ROLES, "active": Bool(), "name": _LABEL, "reason": _REASON}
-    ),
+    "person.changed": Obj({"person": _NAME}, {"roles": _ROLES, "active": Bool(), "name": _LABEL, "reason": _REASON}),
     "person.key_added": Obj(
         {
             "person": _NAME,
@@ -162,17 +160,13 @@ KINDS: dict[str, Obj] = {
     "agent.key_revoked": Obj({"agent": Id("ag"), "thumbprint": _THUMBPRINT, "since": Time(), "reason": _REASON}),
     "agent.suspended": _AGENT_REASON,
     "agent.resumed": _AGENT_REASON,
-    "delegation.issued": Obj(
-        {"delegation": Digest(), "document": delegation.SHAPE, "signature": delegation.SIGNATURE}
-    ),
+    "delegation.issued": Obj({"delegation": Digest(), "document": delegation.SHAPE, "signature": delegation.SIGNATURE}),
     "delegation.revoked": Obj({"delegation": Digest(), "reason": _REASON, "since": Time()}),
     "cascade.swept": Obj({"cause": _INDEX, "ids": ListOf(Text(max=80), max=500, min=1)}),
     "cascade.finished": Obj({"cause": _INDEX, "total": Int()}),
     "tool.registered": Obj({"tool": _NAME, "document": Document(), "digest": Digest()}, {"replaces": Digest()}),
     "tool.retired": Obj({"tool": _NAME, "digest": Digest(), "reason": _REASON}),
-    "policy.activated": Obj(
-        {"policy": Digest(), "number": Int(1), "document": Document()}, {"replaces": Digest()}
-    ),
+    "policy.activated": Obj({"policy": Digest(), "number": Int(1), "document": Document()}, {"replaces": Digest()}),
     "pause.set": _PAUSE,
     "pause.lifted": _PAUSE,
     "action.requested": Obj(
@@ -225,9 +219,7 @@ KINDS: dict[str, Obj] = {
         {"request": _REQUEST, "state": _WITHDRAWN, "code": _CODE, "action_digest": Digest()},
         {"reason": Commitment()},
     ),
-    "action.redeemed": Obj(
-        {"request": _REQUEST, "action_digest": Digest(), "attempt": Digest(), "execute_by": Time()}
-    ),
+    "action.redeemed": Obj({"request": _REQUEST, "action_digest": Digest(), "attempt": Digest(), "execute_by": Time()}),
     "action.reported": Obj(
         {"request": _REQUEST, "action_digest": Digest(), "outcome": _OUTCOME},
         {"late": Bool(), "cost": binding.COST, "result": Commitment()},
@@ -241,9 +233,7 @@ KINDS: dict[str, Obj] = {
         },
         {"reason": Commitment()},
     ),
-    "spend.corrected": Obj(
-        {"delegation": Digest(), "amount": Amount(), "unit": delegation.UNIT, "reason": _REASON}
-    ),
+    "spend.corrected": Obj({"delegation": Digest(), "amount": Amount(), "unit": delegation.UNIT, "reason": _REASON}),
     "comment.added": Obj({"request": _REQUEST, "comment": Commitment()}),
     "door.rejected": Obj({"key": _NAME, "minute": Time(), "codes": MapOf(Int(1), max=64, key=_CODE)}),
     "bundle.issued": Obj({"bundle": _NAME, "manifest": Digest(), "size": Int(), "filters": Any_()}),

@@ -20,9 +20,7 @@ from imprimatur.formats.timestamps import parse_time
 from imprimatur.formats.trust import DecisionKey
 
 _ENVELOPE = Text(max=65_535)
-SHAPE = Obj(
-    {"index": Int(), "envelope": _ENVELOPE, "votes": ListOf(_ENVELOPE, max=100)}, {"redeemed": _ENVELOPE}
-)
+SHAPE = Obj({"index": Int(), "envelope": _ENVELOPE, "votes": ListOf(_ENVELOPE, max=100)}, {"redeemed": _ENVELOPE})
 
 _LEVELS = {"H0": 0, "H1": 1, "H2": 2, "H3": 3}
 # What a kind of evidence can establish at most, whatever the entry claims.

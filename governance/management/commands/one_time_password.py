@@ -6,10 +6,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import transaction
 
+from audit.log import commit
 from governance import console
-from governance.actions import add_person
+from governance.actions import reset_password
 
 
 class Command(BaseCommand):
@@ -20,12 +20,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         person = console.person_called(options["login"])
-        password = add_person.one_time_password()
-        with transaction.atomic():
-            person.user.set_password(password)
-            person.user.save(update_fields=["password"])
-            person.must_change_password = True
-            person.save(update_fields=["must_change_password"])
+        command, password = reset_password.new(person)
+        commit(reset_password.apply, command)
         self.stdout.write(f"One-time password of {person.user.username}: {password}")
         self.stdout.write("It is shown only now, and has to be changed at the next login.")
         if not person.user.is_active:
