@@ -40,6 +40,8 @@ def _database(url: str) -> dict[str, Any]:
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": DATA_DIR / "imprimatur.sqlite3",
+            # A file does not hang up: opening it anew for every request and batch costs more than the work itself.
+            "CONN_MAX_AGE": None,
             "OPTIONS": {
                 # IMMEDIATE: a read that later writes would otherwise fail under load. FULL: acknowledged means on disk.
                 "transaction_mode": "IMMEDIATE",
