@@ -37,3 +37,5 @@ def configure() -> None:
     logging.getLogger("imprimatur").setLevel(logging.INFO)
     # A request for a host we do not serve is answered with 400; a traceback of it helps nobody.
     logging.getLogger("django.security.DisallowedHost").setLevel(logging.CRITICAL)
+    # A refusal is an answer, told to whoever asked and written in the log of decisions; here only failures are news.
+    logging.getLogger("django.request").setLevel(logging.ERROR)
