@@ -8,10 +8,9 @@ from audit.log import Appended, Writer
 from governance.actors import agent_actor
 from governance.errors import Refused
 from governance.models import Agent, AgentKey
-from imprimatur.formats import canonical, ed25519, keys
+from imprimatur.formats import ed25519, keys
 from imprimatur.formats.encoding import b64u, un_b64u
-
-TAG = b"imprimatur/rotate/v1\0"
+from imprimatur.formats.rotation import rotation_preimage
 
 
 @dataclass(frozen=True)
@@ -31,15 +30,9 @@ class Result:
 
 
 def preimage(*, realm: str, agent: str, old: str, public_key: bytes) -> bytes:
-    """What the old key signs: ``imprimatur/rotate/v1`` 0x00 JCS of agent, realm, old, new and public_key."""
-    document = {
-        "agent": agent,
-        "realm": realm,
-        "old": old,
-        "new": keys.thumbprint(public_key),
-        "public_key": b64u(public_key),
-    }
-    return TAG + canonical.dumps(document)
+    """What the old key signs, from the new key's bytes. See :func:`imprimatur.formats.rotation.rotation_preimage`."""
+    new = keys.thumbprint(public_key)
+    return rotation_preimage(realm=realm, agent=agent, old=old, new=new, public_key=b64u(public_key))
 
 
 def apply(writer: Writer, command: Command) -> Result:
