@@ -102,7 +102,7 @@ def test_invariant_4_an_agent_roots_nothing_and_passes_on_only_its_own(cast, roo
         issue(cast.command("robo", "robo", child, scope=["file:read:/project/src"], max_depth=0))
 
 
-def test_a_document_changed_after_signing_is_refused(cast, refused):
+def test_invariant_4_a_document_changed_after_signing_is_refused(cast, refused):
     command = cast.command("ada", "robo")
     changed = {**command.document, "scope": ["*"]}
     with refused("signature"):
