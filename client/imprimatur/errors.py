@@ -137,10 +137,23 @@ class DepthExceeded(ActionBlocked):
 
 
 class ApprovalDenied(ActionBlocked):
-    """A reviewer said no; ``decided_by`` and ``note`` say who and why."""
+    """A reviewer said no; ``decided_by`` and ``note`` say who and why.
+
+    ``suggestion`` holds the parameters they would rather see, by name, or None. It is data: nothing runs because of it.
+    Ask for it as a new request, with ``supersedes=denied.action_id``, and a person answers that. Parameters that
+    reviewers never see are not in it and stay yours.
+    """
 
     code = "reviewer-denied"
-    hint = "Read the reviewer's note. Ask again only if you can meet it."
+    hint = "Read the reviewer's note, and the suggestion if there is one. Ask again only if you can meet it."
+
+    def __init__(self, message: str, *, suggestion: Mapping[str, Any] | None = None, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.suggestion = suggestion
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rebuild, (kind, message, attributes) = super().__reduce__()
+        return rebuild, (kind, message, {**attributes, "suggestion": self.suggestion})
 
 
 class ApprovalTimeout(ActionBlocked):

@@ -67,6 +67,8 @@ class Asked:
     states: list[str] = field(default_factory=list)
     code: str = ""
     note: str = ""
+    suggestion: dict[str, Any] | None = None
+    suggested: str = ""
     attempt: str = ""
     result: str = ""
     decided: tuple[int, bytes] | None = None
@@ -82,6 +84,8 @@ class Asked:
 
 class Door:
     """A tiny agent door in memory. It verifies signatures, decides by table, and signs what it decided.
+
+    ``note`` is what a reviewer writes with a no, and ``suggestion`` the parameters they would rather see, if any.
 
     A decision is ``allow`` (at once), ``approve`` (a person says yes after one wait), ``pending`` (nobody answers),
     ``timeout``, ``cancelled``, ``deny`` (a person says no), or a refusal code such as ``over-budget``; or a function of
@@ -105,6 +109,7 @@ class Door:
         self.decision_key = KeyPair.generate()
         self.asked: dict[str, Asked] = {}
         self.note = "not today"
+        self.suggestion: Mapping[str, Any] | None = None
         self.assurance = "H0"
         self._turn = threading.Lock()
         self._nonces: set[str] = set()
@@ -149,6 +154,8 @@ class Door:
             return self._rotate(document)
         if parts == ["outcomes"]:
             return self._outcomes(document)
+        if parts == ["log", "seen"]:
+            return self._seen(document)
         if parts == ["actions"]:
             return self._submit(headers, document)
         found = self.asked.get(parts[1]) if len(parts) > 1 and parts[0] in ("actions", "receipts") else None
@@ -233,6 +240,9 @@ class Door:
         if asked.state == "PENDING" and asked.code != "pending":
             states = {"approve": "APPROVED", "deny": "DENIED", "timeout": "EXPIRED", "cancelled": "CANCELLED"}
             asked.states.append(states[asked.code])
+            if asked.code == "deny" and self.suggestion is not None:
+                asked.suggestion = {"parameters": dict(self.suggestion)}
+                asked.suggested = commitments.commit(secrets.token_bytes(32), "suggestion", asked.suggestion)[0]
             if asked.code in ("approve", "deny"):
                 asked.votes = [self._vote(asked, "approve" if asked.code == "approve" else "deny")]
             asked.note = self.note if asked.code == "deny" else ""
@@ -275,6 +285,12 @@ class Door:
                 self._outcome(found, one)
                 told.append({"action": found.id, "status": 200, "state": found.state})
         return self._json(200, {"outcomes": told})
+
+    def _seen(self, body: dict[str, Any]) -> httpx2.Response:
+        opened = dsse.open_envelope(body["envelope"].encode("utf-8"))
+        if not dsse.verify(opened, self.decision_key.public_key):
+            return self._problem(422, "malformed", "No key of this door signed it.")
+        return self._json(200, {"index": entries.parse(opened.payload)["index"], "published": True})
 
     def _rotate(self, body: dict[str, Any]) -> httpx2.Response:
         public_key = un_b64u(body["public_key"])
@@ -319,6 +335,8 @@ class Door:
             body["not_after"] = format_time(now + timedelta(minutes=5))
         else:
             body["code"] = asked.code
+        if asked.suggested:
+            body["suggestion"] = asked.suggested
         if attempt:
             body["attempt"] = entries.attempt_digest(attempt)
             body["execute_by"] = format_time(now + timedelta(seconds=30))
@@ -350,8 +368,12 @@ class Door:
             "issued_at": format_time(now),
             "expires_at": format_time(now + timedelta(seconds=60)),
         }
+        if asked.suggested:
+            said["suggestion_commitment"] = asked.suggested
         text = statement.encode(said).decode("utf-8")
         body = {"request": asked.id, "version": 1, "statement": text, "evidence": {"kind": "session"}}
+        if asked.suggested:
+            body["suggestion"] = asked.suggested
         return self._entry("vote.cast", asked, body, {"type": "person", "id": _VOTER, "assurance": self.assurance})
 
     def _entry(self, kind: str, asked: Asked, body: Mapping[str, Any], actor: Mapping[str, str]) -> bytes:
@@ -399,6 +421,8 @@ class Door:
             document["decided_by"] = "Rui" if asked.votes else "policy"
         if asked.note:
             document["note"] = asked.note
+        if asked.suggestion is not None:
+            document["suggestion"] = asked.suggestion
         if verdict == "deny":
             problem = {"title": "Refused", "status": 403, "code": asked.code, "detail": "Refused in a test."}
             return self._json(403, {**document, **problem}, "application/problem+json")

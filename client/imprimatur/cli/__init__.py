@@ -1,7 +1,10 @@
-"""The command line: ``imprimatur keygen | enroll | rotate | delegate | request | wait | verify | doctor``.
+"""The command line of agents (``keygen | enroll | rotate | request | wait | doctor``), of whoever answers for them
+(``key enrol | review | approve | confirm | deny | delegate``), of auditors (``verify | compare | sample``) and of
+whoever watches a log (``witness``).
 
 Exit status: 0 done or allowed; 1 refused, or a check failed; 2 wrong use or configuration; 3 still pending; 4 no answer
-from the server. Errors are one line on standard error, with the next step.
+from the server; 5 the server shows one thing and asks to sign another, so nothing was signed. Errors are one line on
+standard error, with the next step.
 """
 
 from __future__ import annotations
@@ -10,8 +13,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from imprimatur.cli import ask, delegate, doctor, enrol, keygen, rotate
-from imprimatur.cli.say import NO_ANSWER, PENDING, REFUSED, USAGE, complain, spell_everything
+from imprimatur.cli import answer, ask, compare, delegate, doctor, enrol, key, keygen, rotate, sample, witness
+from imprimatur.cli.reading import Mismatch
+from imprimatur.cli.say import MISMATCH, NO_ANSWER, PENDING, REFUSED, USAGE, complain, spell_everything
 from imprimatur.errors import (
     ActionBlocked,
     APIError,
@@ -23,7 +27,7 @@ from imprimatur.errors import (
 
 _EXIT = (
     "exit status: 0 done or allowed, 1 refused or a check failed, 2 wrong use or configuration, 3 still pending, "
-    "4 no answer from the server"
+    "4 no answer from the server, 5 the server shows one thing and asks to sign another"
 )
 
 
@@ -39,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = _Parser(prog="imprimatur", description="Ask before acting; verify afterwards.", epilog=_EXIT)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser, required=True)
-    for module in (keygen, enrol, rotate, delegate, ask, doctor):
+    for module in (keygen, enrol, rotate, delegate, key, answer, ask, doctor, witness, sample, compare):
         module.add(commands)
     verify = commands.add_parser("verify", help="verify an evidence bundle, offline", add_help=False)
     verify.set_defaults(handler=None)
@@ -76,6 +80,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except APIError as error:
         complain(str(error))
         return REFUSED
+    except Mismatch as error:
+        complain(
+            f"Nothing was signed: what the server shows and what it asks to sign do not fit. {error} Tell an admin."
+        )
+        return MISMATCH
     except ImprimaturError as error:
         complain(str(error))
         return USAGE

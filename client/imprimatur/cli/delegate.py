@@ -7,8 +7,6 @@ import json
 import os
 import re
 import secrets
-import shutil
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,11 +14,12 @@ from typing import Any
 
 import httpx2
 
+from imprimatur.cli import ssh
 from imprimatur.cli.say import DONE, REFUSED, agree, complain, say
 from imprimatur.client import answers, config
 from imprimatur.client.base import answer, may_leave
 from imprimatur.errors import ConfigError, ServerError
-from imprimatur.formats import canonical, delegation, sshsig
+from imprimatur.formats import canonical, delegation
 from imprimatur.formats.digests import fingerprint
 from imprimatur.formats.timestamps import format_time, parse_time
 from imprimatur.rules import money, scope
@@ -66,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.yes and not (sys.stdin.isatty() and agree("Sign this?")):
         complain("Nothing was signed. Answer yes at the terminal, or pass --yes.")
         return REFUSED
-    signature = sign(raw, options.key)
+    signature = ssh.sign(raw, options.key, delegation.SSH_NAMESPACE)
     identifier = delegation.delegation_id(document)
     path = options.out or Path(f"delegation-{identifier[7:19]}.json")
     write(path, {"document": document, "signature": signature})
@@ -143,33 +142,6 @@ def show(document: dict[str, Any]) -> None:
 
 def _line(label: str, text: str) -> None:
     say(f"  {label}", text, width=22)
-
-
-def sign(raw: bytes, key: Path) -> dict[str, str]:
-    """An SSHSIG by ``ssh-keygen`` over the canonical bytes: ordinary keys, security keys, keys in an agent."""
-    program = shutil.which("ssh-keygen")
-    if program is None:
-        raise ConfigError("ssh-keygen is missing. Install one package: openssh-client.")
-    if not key.exists():
-        raise ConfigError(f"There is no SSH key {key}. Make one with: ssh-keygen -t ed25519 -f {key}")
-    done = subprocess.run(
-        [program, "-q", "-Y", "sign", "-n", delegation.SSH_NAMESPACE, "-f", str(key)],
-        input=raw,
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise ConfigError(f"ssh-keygen did not sign: {said[-1] if said else 'no reason given'}. Check --key.")
-    armored = done.stdout.decode("ascii", "replace")
-    try:
-        made = sshsig.parse(armored)
-        good = sshsig.verify(armored, raw, delegation.SSH_NAMESPACE, made.key)
-    except sshsig.SshSigError as error:
-        raise ConfigError(f"This key cannot be used: {error}.") from None
-    if not good:
-        raise ConfigError("ssh-keygen made a signature that does not verify. Nothing was sent.")
-    return {"kind": "ssh", "key": made.key.fingerprint, "value": armored}
 
 
 def submit(origin: str, document: dict[str, Any], signature: dict[str, str]) -> None:

@@ -10,7 +10,8 @@ from imprimatur.cli.say import DONE, say
 from imprimatur.errors import ConfigError
 from imprimatur.formats.digests import fingerprint, sha256
 from imprimatur.formats.ids import agent_id
-from imprimatur.formats.keys import KeyFileError, KeyPair
+from imprimatur.formats.key_files import KeyFileError
+from imprimatur.formats.keys import KeyPair
 
 
 def add(commands: Any) -> None:

@@ -183,6 +183,7 @@ class AsyncImprimatur(Base):
 
     async def close(self) -> None:
         """Close the connections."""
+        self._held.keep()
         await self._http.aclose()
 
     async def __aenter__(self) -> AsyncImprimatur:

@@ -12,6 +12,7 @@ from imprimatur.client.wish import Wish
 from imprimatur.errors import (
     ActionBlocked,
     APIError,
+    ApprovalDenied,
     ApprovalExpired,
     ApprovalTimeout,
     ControlPlaneUnavailable,
@@ -109,6 +110,7 @@ def refusal(answer: Answer, *, was_pending: bool = False, action_id: str | None 
     message = _words(found, "detail") or f"The server refused ({code})."
     if kind is ApprovalTimeout:
         message = "Nobody answered in time, so the answer is no."
+    more = {"suggestion": _suggestion(found)} if issubclass(kind, ApprovalDenied) else {}
     return kind(
         message,
         code=code,
@@ -117,6 +119,7 @@ def refusal(answer: Answer, *, was_pending: bool = False, action_id: str | None 
         action_id=identifier,
         receipt=receipt,
         hint=_words(found, "hint"),
+        **more,
     )
 
 
@@ -133,6 +136,13 @@ def receipt_in(found: Mapping[str, Any]) -> dict[str, Any] | None:
     """The receipt in an answer, unchecked. Anything but an object is none."""
     receipt = found.get("receipt")
     return receipt if isinstance(receipt, dict) else None
+
+
+def _suggestion(found: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The parameters that a reviewer suggests, as they came. Anything but an object of them is no suggestion."""
+    suggestion = found.get("suggestion")
+    parameters = suggestion.get("parameters") if isinstance(suggestion, dict) else None
+    return parameters if isinstance(parameters, dict) else None
 
 
 def _action(found: Mapping[str, Any]) -> str:

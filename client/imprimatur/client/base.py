@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,6 +13,7 @@ import httpx2
 from imprimatur.client import config
 from imprimatur.client.answers import Decision
 from imprimatur.client.core import Core
+from imprimatur.client.held import Held
 from imprimatur.client.wire import MOST_BODY, Answer, Send, Wire
 from imprimatur.client.wish import Wish, Wishes
 from imprimatur.formats.keys import KeyPair
@@ -33,10 +35,12 @@ class Base:
         agent: str | None = None,
         run: str | None = None,
         launch: str | None = None,
+        single_human: bool | None = None,
         wire: Mapping[str, Any] | None = None,
     ) -> None:
-        self.config = config.load(url, key, delegation, trust, agent)
-        self._core = Core(self.config, Wire(self.config, **(wire or {})))
+        self.config = config.load(url, key, delegation, trust, agent, single_human=single_human)
+        self._held = Held(self.config.realm, _file_of(key))
+        self._core = Core(self.config, Wire(self.config, self._held, **(wire or {})))
         self._wishes = Wishes(self.config, run or os.environ.get("IMPRIMATUR_RUN"), launch)
 
     @property
@@ -95,6 +99,12 @@ class Base:
             require_human=require_human,
             execute=execute,
         )
+
+
+def _file_of(key: KeyPair | str | os.PathLike[str] | None) -> Path | None:
+    """The file that the agent's key was read from."""
+    given = key if key is not None else os.environ.get(config.KEY)
+    return None if given is None or isinstance(given, KeyPair) else Path(given)
 
 
 class Execution:

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from imprimatur.errors import ConfigError
 from imprimatur.formats import canonical, delegation, digests, ids, trust
-from imprimatur.formats.keys import KeyFileError, KeyPair
+from imprimatur.formats.key_files import KeyFileError
+from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.trust import Trust, TrustError
 
 URL, KEY, DELEGATION, TRUST, AGENT = (
@@ -21,6 +22,7 @@ URL, KEY, DELEGATION, TRUST, AGENT = (
     "IMPRIMATUR_AGENT",
 )
 ALLOW_HTTP = "IMPRIMATUR_ALLOW_HTTP"
+SINGLE_HUMAN = "IMPRIMATUR_SINGLE_HUMAN"
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1|[a-z0-9.-]+\.localhost")
@@ -28,13 +30,17 @@ _LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1|[a-z0-9.-]+\.local
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A complete, checked configuration. Its repr shows no key."""
+    """A complete, checked configuration. Its repr shows no key.
+
+    ``single_human`` accepts receipts in which one person both approved and confirmed.
+    """
 
     origin: str
     key: KeyPair = field(repr=False)
     agent: str
     trust: Trust = field(repr=False)
     delegation: str | None = None
+    single_human: bool = False
 
     @property
     def realm(self) -> str:
@@ -48,9 +54,12 @@ def load(
     delegation: str | os.PathLike[str] | None = None,
     trust: Trust | str | os.PathLike[str] | None = None,
     agent: str | None = None,
+    *,
+    single_human: bool | None = None,
 ) -> Config:
     """Arguments first, then ``IMPRIMATUR_URL``, ``_KEY`` (path), ``_DELEGATION`` (id, or the file that ``imprimatur
-    delegate`` wrote), ``_TRUST`` (path), ``_AGENT`` (only when a rotated key's file does not name its agent).
+    delegate`` wrote), ``_TRUST`` (path), ``_AGENT`` (only when a rotated key's file does not name its agent),
+    ``_SINGLE_HUMAN`` (``yes``, where policy lets one person both approve and confirm).
 
     Raises ConfigError that names what is missing and how to get it.
     """
@@ -66,7 +75,8 @@ def load(
     if not ids.is_id("ag", identity):
         raise ConfigError("The agent id has the form ag_ and 32 characters; leave it out unless the key was rotated.")
     given = delegation if delegation is not None else os.environ.get(DELEGATION) or None
-    return Config(origin, pair, identity, pinned, None if given is None else delegation_id(given))
+    alone = os.environ.get(SINGLE_HUMAN) == "yes" if single_human is None else single_human
+    return Config(origin, pair, identity, pinned, None if given is None else delegation_id(given), alone)
 
 
 def check_origin(url: str) -> str:

@@ -34,6 +34,7 @@ from imprimatur.formats import delegation, digests, receipts
 from imprimatur.formats.ids import is_id
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.timestamps import format_time, parse_time
+from imprimatur.rules import grants
 
 logger = logging.getLogger("imprimatur")
 logger.addHandler(logging.NullHandler())
@@ -364,6 +365,11 @@ class Core:
             require_human=wish.require_human,
             attempt=wish.attempt if redeemed else None,
             redeemed=redeemed,
+            people=self.config.trust.people,
+            origins=self.config.trust.origins,
+            # What is withheld from the server is missing here, and no grant covers that.
+            covers=grants.covers(wish.body["parameters"]),
+            single_human=self.config.single_human,
         )
         try:
             now = self._now(allowed) if redeemed else self.wire.now()
@@ -381,6 +387,9 @@ class Core:
             ) from None
         if checked.entry["subject"] != allowed.id:
             raise ReceiptError("The receipt is for another request.", code="receipt-decision", action_id=allowed.id)
+        self.wire.held.take(checked.index, checked.envelope)
+        if checked.redeemed is not None and checked.redeemed_envelope is not None:
+            self.wire.held.take(checked.redeemed["index"], checked.redeemed_envelope)
         digest: str = checked.entry["body"]["action_digest"]
         return digest
 

@@ -13,7 +13,8 @@ from typing import Any
 from imprimatur.client.config import Config, load_key
 from imprimatur.errors import ConfigError
 from imprimatur.formats.encoding import b64u
-from imprimatur.formats.keys import KeyFileError, KeyPair
+from imprimatur.formats.key_files import KeyFileError
+from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.rotation import rotation_preimage
 
 

@@ -244,6 +244,7 @@ class Imprimatur(Base):
 
     def close(self) -> None:
         """Close the connections."""
+        self._held.keep()
         self._http.close()
 
     def __enter__(self) -> Imprimatur:

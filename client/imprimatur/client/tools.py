@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from imprimatur.client.wish import RISKS, kept
-from imprimatur.errors import ActionBlocked, ConfigError, RequestInvalid
+from imprimatur.errors import ActionBlocked, ApprovalDenied, ConfigError, RequestInvalid
+from imprimatur.formats import canonical
 
 OnDenied = Literal["raise", "return"]
 
@@ -23,6 +24,7 @@ class ToolRefusal:
     note: str | None
     action_id: str | None
     hint: str
+    suggestion: Mapping[str, Any] | None = None
 
     def __bool__(self) -> bool:
         return False
@@ -30,12 +32,23 @@ class ToolRefusal:
     def __str__(self) -> str:
         who = f" by {self.decided_by}" if self.decided_by else ""
         note = f" Note: {self.note}" if self.note else ""
-        return f"Not run: refused{who} ({self.code}). {self.message}{note} {self.hint}"
+        instead = ""
+        if self.suggestion is not None:
+            instead = f" Suggested instead: {canonical.dumps_json(dict(self.suggestion)).decode('utf-8')}."
+        return f"Not run: refused{who} ({self.code}). {self.message}{note}{instead} {self.hint}"
 
 
 def refusal(blocked: ActionBlocked) -> ToolRefusal:
     """The refusal as a value, for loops that hand it to a model."""
-    return ToolRefusal(blocked.code, str(blocked), blocked.decided_by, blocked.note, blocked.action_id, blocked.hint)
+    return ToolRefusal(
+        blocked.code,
+        str(blocked),
+        blocked.decided_by,
+        blocked.note,
+        blocked.action_id,
+        blocked.hint,
+        blocked.suggestion if isinstance(blocked, ApprovalDenied) else None,
+    )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ retries, clocks, receipts or refusals.
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import secrets
 import time
@@ -17,17 +18,24 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias, TypeVar
 
 from imprimatur.client.config import Config
+from imprimatur.client.held import Held
 from imprimatur.formats import canonical, httpsig
 from imprimatur.formats.encoding import b64u
 from imprimatur.formats.keys import KeyPair
 
+logger = logging.getLogger("imprimatur")
+
 API = "/api/v1"
+SEEN = "/log/seen"
 RETRIES = 4
 TIMEOUT = 10.0
 LONGEST_PAUSE = 60.0
 _RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_CUT_OFF = frozenset({502, 504})
 _BACKOFF, _MOST_BACKOFF = 0.25, 8.0
 MOST_BODY = 8 * 1024 * 1024
+PRESENTING = 5.0
+"""Seconds for presenting the newest entry held, before what was really to be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +91,16 @@ Flow: TypeAlias = Generator[Step, Answer | None, T]
 
 
 class Wire:
-    """Builds, signs and repeats requests. A repetition keeps its Idempotency-Key and body and has a new nonce."""
+    """Builds, signs and repeats requests. A repetition keeps its Idempotency-Key and body and has a new nonce.
+
+    Before the first request, and again after a connection was lost, the newest entry in ``held`` is presented: behind
+    the same address there may be an older state of the server by then.
+    """
 
     def __init__(
         self,
         config: Config,
+        held: Held,
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -95,11 +108,13 @@ class Wire:
         agent_name: str = "imprimatur-python",
     ) -> None:
         self.config = config
+        self.held = held
         self.monotonic = monotonic
         self._clock = clock
         self._jitter = jitter
         self._user_agent = agent_name
         self._offset = 0.0
+        self._to_present = True
 
     def now(self) -> datetime:
         """The time, corrected by what the server told us when our clock was wrong."""
@@ -153,7 +168,11 @@ class Wire:
         while True:
             answer: Answer | None = None
             with contextlib.suppress(Unreachable):
+                if self._to_present and key is None:
+                    yield from self._present(timeout)
                 answer = yield self._request(method, path, body, headers, timeout=timeout, key=key or self.config.key)
+            if answer is None or answer.status in _CUT_OFF:
+                self._to_present = True
             if answer is not None:
                 if answer.status == 401 and answer.code == "clock-skew" and not corrected and self._correct(answer):
                     corrected = True
@@ -168,6 +187,27 @@ class Wire:
                     raise Unreachable
                 return answer
             yield Sleep(pause)
+
+    def _present(self, timeout: float) -> Flow[None]:
+        """Show the server the newest entry held. Its log is frozen when it does not have it; what is asked next is
+        answered accordingly. Raises Unreachable."""
+        self._to_present = False
+        newest = self.held.newest
+        if newest is None:
+            return
+        headers = {"Content-Type": "application/json", "Idempotency-Key": "once-" + secrets.token_urlsafe(24)}
+        body = canonical.dumps_json({"envelope": newest})
+        timeout = min(timeout, PRESENTING)
+        answer = yield self._request("POST", SEEN, body, headers, timeout=timeout, key=self.config.key)
+        if answer is None or answer.status in (200, 404):  # a server that does not know the call is an older one
+            return
+        if answer.code == "log-frozen":
+            logger.error("the server lost an entry of its log that this agent holds, and has frozen the log")
+        elif answer.status == 422:
+            logger.warning("the newest receipt held is of another log than the server's: it was set up anew, or moved")
+            self.held.drop()
+        else:
+            self._to_present = True  # turned away for now, by a limit or a clock: with the next request, then
 
     def _request(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], *, timeout: float, key: KeyPair

@@ -12,11 +12,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from imprimatur.formats import merkle, note
 from imprimatur.formats.encoding import b64, un_b64
 
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+
+
+class Signer(Protocol):
+    """Whoever holds the private half of an Ed25519 key: a key file, or something that signs on demand."""
+
+    @property
+    def public_key(self) -> bytes:
+        """The public half, 32 bytes."""
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64-byte signature (RFC 8032)."""
 
 
 class CheckpointError(ValueError):
@@ -49,6 +61,20 @@ class Checkpoint:
         """Return the signed note, by the log key of this seed; the key's name is the origin."""
         return note.sign_note(self.text(), self.origin, seed)
 
+    def sign_with(self, signers: Iterable[Signer]) -> str:
+        """Return the note with one signature of each log key, in this order; each signature is checked.
+
+        Raises CheckpointError without any signer, note.NoteError for a signature that does not hold.
+        """
+        text = self.text()
+        lines = [
+            note.signed_line(text, note.Vkey(self.origin, signer.public_key), signer.sign(text.encode("utf-8")))
+            for signer in signers
+        ]
+        if not lines:
+            raise CheckpointError("no log key is there to sign this checkpoint")
+        return f"{text}\n{''.join(lines)}"
+
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
         """Read the text of a checkpoint. Raises CheckpointError unless it is exactly what `text` would give."""
@@ -68,6 +94,16 @@ def parse(text: str) -> Checkpoint:
     except ValueError as error:
         raise CheckpointError(f"bad base64 in a checkpoint's root hash: {error}") from error
     return Checkpoint(origin, int(size), root)
+
+
+def signed_by_all(raw: str | bytes, log_keys: Iterable[note.Vkey]) -> Checkpoint:
+    """The checkpoint, if every one of these log keys signed it. Raises CheckpointError or note.NoteError."""
+    wanted = list(log_keys)
+    checkpoint, opened = open_checkpoint(raw, wanted)
+    for key in wanted:
+        if key not in opened.verified_by:
+            raise CheckpointError(f"the log key {key} was in use, and did not sign this checkpoint")
+    return checkpoint
 
 
 def open_checkpoint(

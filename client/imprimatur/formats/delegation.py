@@ -76,8 +76,20 @@ SIGNATURE = Tagged(
                 "value": Text(max=4096),
             }
         ),
+        "webauthn": Obj(
+            {
+                "kind": Const("webauthn"),
+                "key": Text(max=43, min=43, pattern=r"[A-Za-z0-9_-]+"),
+                "credential": Binary(1, 1023),
+                "public_key": Binary(1, 2048),
+                "client_data": Binary(1, 4096),
+                "authenticator_data": Binary(37, 4096),
+                "signature": Binary(1, 1024),
+            }
+        ),
     },
 )
+"""A person signs by SSHSIG over the JCS bytes, or by WebAuthn with the delegation's id as challenge."""
 
 
 def validate(document: Mapping[str, Any]) -> None:

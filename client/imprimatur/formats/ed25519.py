@@ -13,6 +13,8 @@ import hashlib
 import importlib
 import types
 
+from imprimatur.formats import naf
+
 KEY_SIZE = 32
 SEED_SIZE = 32
 SIGNATURE_SIZE = 64
@@ -243,27 +245,11 @@ def _base_tables() -> tuple[list[_Cached], list[_Cached]]:
     return _odd_multiples(base, 1 << (_BASE_WIDTH - 2))
 
 
-def _digits(scalar: int, width: int) -> list[int]:
-    """Return the width-w non-adjacent form: odd digits below 2**(width-1) in size, mostly zeros, lowest first."""
-    digits: list[int] = []
-    full, half = 1 << width, 1 << (width - 1)
-    while scalar:
-        digit = 0
-        if scalar & 1:
-            digit = scalar & (full - 1)
-            if digit >= half:
-                digit -= full
-            scalar -= digit
-        digits.append(digit)
-        scalar >>= 1
-    return digits
-
-
 def _double_multiply(base_scalar: int, key_scalar: int, key: tuple[list[_Cached], list[_Cached]]) -> _Point:
     """Return base_scalar * B - key_scalar * A, both scalars read together from the top."""
     base_plus, base_minus = _base_tables()
     key_plus, key_minus = key
-    base_digits, key_digits = _digits(base_scalar, _BASE_WIDTH), _digits(key_scalar, _KEY_WIDTH)
+    base_digits, key_digits = naf.digits(base_scalar, _BASE_WIDTH), naf.digits(key_scalar, _KEY_WIDTH)
     length = max(len(base_digits), len(key_digits))
     base_digits += [0] * (length - len(base_digits))
     key_digits += [0] * (length - len(key_digits))

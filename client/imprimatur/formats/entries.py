@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from imprimatur.formats import binding, canonical, delegation, digests
+from imprimatur.formats import binding, canonical, delegation, digests, selection, signing
 from imprimatur.formats.shapes import (
     Amount,
-    Any_,
     Binary,
     Bool,
     Commitment,
@@ -28,6 +27,7 @@ from imprimatur.formats.shapes import (
     Time,
     check,
 )
+from imprimatur.formats.statement import REVERSIBILITY, RISK
 from imprimatur.formats.timestamps import format_time
 
 MAX_PAYLOAD = 45_000
@@ -38,8 +38,6 @@ FIRST_PREV = "0" * 64
 
 ATTEMPT_TAG = "imprimatur/attempt/v1"
 
-RISK = OneOf("LOW", "MEDIUM", "HIGH", "CRITICAL")
-REVERSIBILITY = OneOf("read-only", "reversible", "externally-reversible", "irreversible")
 ASSURANCE = OneOf("H0", "H1", "H2", "H3")
 ENFORCEMENT = OneOf("E0", "E1", "E2", "E3")
 STATES = OneOf(
@@ -110,23 +108,43 @@ EVIDENCE = Tagged(
     },
 )
 
+SIGNED = Obj({"statement": Text(max=16_384), "evidence": EVIDENCE})
+"""What a person signed for an entry (formats.signing), and the evidence that they did."""
+
+_CHANGE = Id("chg")
+_HOLD = Id("hld")
+_DECISION_KEY = Obj({"keyid": Text(min=64, max=64, pattern=r"[0-9a-f]+"), "public": _PUBLIC_KEY})
 _WITHDRAWN = OneOf("EXPIRED", "RECALLED", "INVALIDATED")
 _OUTCOME = OneOf("SUCCEEDED", "FAILED", "UNREPORTED")
-_PAUSE = Obj({"scope": OneOf("agent", "tool", "everything"), "target": Text(max=128, min=0), "reason": _REASON})
-_AGENT_REASON = Obj({"agent": Id("ag"), "reason": _REASON})
+_PAUSE = Obj(
+    {"scope": OneOf("agent", "tool", "everything"), "target": Text(max=128, min=0), "reason": _REASON},
+    {"signed": SIGNED},
+)
+_AGENT_REASON = Obj({"agent": Id("ag"), "reason": _REASON}, {"signed": SIGNED})
 
 KINDS: dict[str, Obj] = {
     GENESIS: Obj(
         {
-            "decision_key": Obj({"keyid": Text(min=64, max=64, pattern=r"[0-9a-f]+"), "public": _PUBLIC_KEY}),
+            "decision_key": _DECISION_KEY,
             "log_vkey": Text(max=512),
             "roster": Digest(),
             "policy": Digest(),
             "software": _LABEL,
-        }
+        },
+        {"continues": Obj({"log_vkey": Text(max=512), "checkpoint": Text(max=16_384), "reason": _REASON})},
     ),
-    "person.added": Obj({"person": _NAME, "name": _LABEL, "roles": _ROLES}),
-    "person.changed": Obj({"person": _NAME}, {"roles": _ROLES, "active": Bool(), "name": _LABEL, "reason": _REASON}),
+    "log.decision_key_changed": Obj({"decision_key": _DECISION_KEY, "signature": Binary(64, 64), "reason": _REASON}),
+    "log.key_added": Obj({"log_vkey": Text(max=512), "reason": _REASON}),
+    "log.key_retired": Obj({"log_vkey": Text(max=512), "reason": _REASON}),
+    "log.shipped": Obj({"sink": _NAME, "size": Int(1), "root": Digest()}),
+    "person.added": Obj({"person": _NAME, "name": _LABEL, "roles": _ROLES}, {"login": Commitment(), "change": _CHANGE}),
+    "person.changed": Obj(
+        {"person": _NAME},
+        {"roles": _ROLES, "active": Bool(), "name": _LABEL, "reason": _REASON, "change": _CHANGE},
+    ),
+    "person.login_reset": Obj({"person": _NAME, "what": OneOf("password", "second-factor")}),
+    "person.away": Obj({"person": _NAME, "from": Time(), "until": Time()}, {"delegate": _NAME}),
+    "person.back": Obj({"person": _NAME}),
     "person.key_added": Obj(
         {
             "person": _NAME,
@@ -135,7 +153,27 @@ KINDS: dict[str, Obj] = {
             "purpose": Const("delegation"),
         }
     ),
-    "person.key_revoked": Obj({"person": _NAME, "fingerprint": _NAME, "since": Time(), "reason": _REASON}),
+    "person.key_enrolled": Obj(
+        {"person": _NAME, "statement": Text(max=16_384), "evidence": EVIDENCE}, {"attestation": Binary(1, 16_384)}
+    ),
+    "person.key_vouched": Obj({"person": _NAME, "fingerprint": _NAME}, {"first": Const(True), "signed": SIGNED}),
+    "person.key_revoked": Obj(
+        {"person": _NAME, "fingerprint": _NAME, "since": Time(), "reason": _REASON},
+        {"stolen": Bool(), "signed": SIGNED},
+    ),
+    "change.proposed": Obj(
+        {
+            "change": _CHANGE,
+            "act": OneOf(*signing.CHANGES),
+            "subject": _NAME,
+            "document": Document(),
+            "expires_at": Time(),
+            "signed": SIGNED,
+        },
+        {"hold": Bool()},
+    ),
+    "change.seconded": Obj({"change": _CHANGE, "signed": SIGNED}),
+    "change.withdrawn": Obj({"change": _CHANGE, "reason": _REASON}),
     "agent.invited": Obj({"name": _LABEL, "owner": _NAME, "token": Digest(), "expires_at": Time()}),
     "agent.enrolled": Obj(
         {
@@ -157,16 +195,22 @@ KINDS: dict[str, Obj] = {
             "signature": Binary(64, 64),
         }
     ),
-    "agent.key_revoked": Obj({"agent": Id("ag"), "thumbprint": _THUMBPRINT, "since": Time(), "reason": _REASON}),
+    "agent.key_revoked": Obj(
+        {"agent": Id("ag"), "thumbprint": _THUMBPRINT, "since": Time(), "reason": _REASON}, {"signed": SIGNED}
+    ),
     "agent.suspended": _AGENT_REASON,
     "agent.resumed": _AGENT_REASON,
     "delegation.issued": Obj({"delegation": Digest(), "document": delegation.SHAPE, "signature": delegation.SIGNATURE}),
-    "delegation.revoked": Obj({"delegation": Digest(), "reason": _REASON, "since": Time()}),
+    "delegation.revoked": Obj({"delegation": Digest(), "reason": _REASON, "since": Time()}, {"signed": SIGNED}),
     "cascade.swept": Obj({"cause": _INDEX, "ids": ListOf(Text(max=80), max=500, min=1)}),
     "cascade.finished": Obj({"cause": _INDEX, "total": Int()}),
-    "tool.registered": Obj({"tool": _NAME, "document": Document(), "digest": Digest()}, {"replaces": Digest()}),
+    "tool.registered": Obj(
+        {"tool": _NAME, "document": Document(), "digest": Digest()}, {"replaces": Digest(), "change": _CHANGE}
+    ),
     "tool.retired": Obj({"tool": _NAME, "digest": Digest(), "reason": _REASON}),
-    "policy.activated": Obj({"policy": Digest(), "number": Int(1), "document": Document()}, {"replaces": Digest()}),
+    "policy.activated": Obj(
+        {"policy": Digest(), "number": Int(1), "document": Document()}, {"replaces": Digest(), "change": _CHANGE}
+    ),
     "pause.set": _PAUSE,
     "pause.lifted": _PAUSE,
     "action.requested": Obj(
@@ -187,9 +231,14 @@ KINDS: dict[str, Obj] = {
     ),
     "vote.cast": Obj(
         {"request": _REQUEST, "version": Int(), "statement": Text(max=16_384), "evidence": EVIDENCE},
-        {"reason": Commitment()},
+        {"reason": Commitment(), "suggestion": Commitment()},
     ),
-    "vote.recalled": Obj({"request": _REQUEST, "vote": _INDEX}, {"reason": Commitment()}),
+    "vote.recalled": Obj({"request": _REQUEST, "vote": _INDEX}, {"reason": Commitment(), "signed": SIGNED}),
+    "review.asked": Obj({"request": _REQUEST, "level": Int(0, 16), "people": ListOf(_NAME, max=500, unique=True)}),
+    "review.claimed": Obj({"request": _REQUEST, "until": Time()}),
+    "review.released": Obj({"request": _REQUEST}),
+    "grant.issued": Obj({"grant": Digest(), "statement": Text(max=16_384), "evidence": EVIDENCE}),
+    "grant.revoked": Obj({"grant": Digest(), "reason": _REASON}, {"signed": SIGNED}),
     "action.decided": Obj(
         {
             "verdict": OneOf("allow", "deny"),
@@ -212,6 +261,7 @@ KINDS: dict[str, Obj] = {
             "execute_by": Time(),
             "justification": Commitment(),
             "note": Commitment(),
+            "suggestion": Commitment(),
             "supersedes": _REQUEST,
         },
     ),
@@ -236,7 +286,35 @@ KINDS: dict[str, Obj] = {
     "spend.corrected": Obj({"delegation": Digest(), "amount": Amount(), "unit": delegation.UNIT, "reason": _REASON}),
     "comment.added": Obj({"request": _REQUEST, "comment": Commitment()}),
     "door.rejected": Obj({"key": _NAME, "minute": Time(), "codes": MapOf(Int(1), max=64, key=_CODE)}),
-    "bundle.issued": Obj({"bundle": _NAME, "manifest": Digest(), "size": Int(), "filters": Any_()}),
+    "bundle.issued": Obj({"bundle": _NAME, "manifest": Digest(), "size": Int(), "filters": selection.SHAPE}),
+    "export.taken": Obj(
+        {
+            "what": OneOf("entries", "sample", "comparison", "bundle"),
+            "form": OneOf("csv", "jsonl", "page", "zip"),
+            "query": Text(max=2000, min=0),
+            "size": Int(),
+            "count": Int(),
+        }
+    ),
+    "hold.placed": Obj(
+        {
+            "hold": _HOLD,
+            "scope": OneOf("request", "agent", "everything"),
+            "target": Text(max=128, min=0),
+            "reason": _REASON,
+        }
+    ),
+    "hold.lifted": Obj({"hold": _HOLD, "reason": _REASON}),
+    "openings.erased": Obj(
+        {
+            "rule": OneOf("retention", "request"),
+            "agent": Text(max=128, min=0),
+            "subjects": ListOf(Text(max=120), max=500, min=1, unique=True),
+            "count": Int(1),
+            "reason": _REASON,
+        },
+        {"before": Time()},
+    ),
 }
 
 ACTOR = Obj(

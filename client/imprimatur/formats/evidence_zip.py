@@ -1,9 +1,12 @@
 """The one zip profile of evidence bundles: every byte of the file follows from its names and contents.
 
-Stored entries, names sorted and plain ASCII, all times 1980-01-01, mode 0644, no extra fields, no comments, no data
+Stored entries, names sorted and plain ASCII, all times 1980-01-01, mode 0644, no comments, no data
 descriptors, no gap anywhere. So there is exactly one zip for a given set of files: the writer makes it, and the reader
 builds every header again and refuses whatever differs in one byte. Any unzip tool reads it (PKWARE APPNOTE 6.3.10,
-4.3.7, 4.3.12 and 4.3.16, without ZIP64: at most 65,534 files and less than 4 GiB in all).
+4.3.7, 4.3.12 and 4.3.16).
+
+Beyond 65,534 files or 4 GiB the wider fields of ZIP64 (4.3.14, 4.3.15, 4.5.3) stand exactly where a value does not
+fit, and nowhere else. So there still is one zip for a set of files, and a small one is what it was without them.
 """
 
 from __future__ import annotations
@@ -16,15 +19,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Self
 
-MAX_FILES = 65_534
-MAX_BYTES = 2**32 - 2
+MAX_FILES = 2_000_000
+MAX_BYTES = 2**40
+"""A terabyte: more than any log of ours, and nothing that a crafted file could make a reader allocate."""
 MAX_NAME = 200
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
+_WIDE_END = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR = struct.Struct("<4sIQI")
+_EXTRA = struct.Struct("<2H")
+_FULL32, _FULL16 = 0xFFFFFFFF, 0xFFFF  # what a narrow field says when its value stands in a wide one
+_MOST_EXTRA = 28  # bytes: two sizes and an offset
+_WIDE = 1  # the id of the extra field of ZIP64
 _VERSION = 20  # 2.0: what every reader since 1993 understands
-_MADE_BY = 3 << 8 | _VERSION  # Unix, so that the mode below counts
+_WIDE_VERSION = 45  # 4.5: ZIP64
+_UNIX = 3 << 8  # made on Unix, so that the mode below counts
 _MODE = 0o100644 << 16
 _TIME, _DATE = 0, 1 << 5 | 1  # 1980-01-01 00:00:00, the oldest a zip can say
 _CHUNK = 1 << 20
@@ -53,8 +64,11 @@ class Writer:
         self._last = ""
         self._names: set[str] = set()
 
-    def add(self, name: str, content: bytes | Path) -> None:
-        """Add a file, from bytes or from disk. Raises EvidenceZipError on a bad name, disorder, or too much."""
+    def add(self, name: str, content: bytes | Path, known: tuple[int, int] | None = None) -> None:
+        """Add a file, from bytes or from disk. ``known`` are its CRC-32 and size, where they were measured before.
+
+        Raises EvidenceZipError on a bad name, disorder, too much, or content that is not what was measured.
+        """
         check_name(name)
         if self._directory and name <= self._last:
             raise EvidenceZipError(f"files come in sorted order: {name} cannot follow {self._last}")
@@ -62,16 +76,17 @@ class Writer:
             raise EvidenceZipError(f"{name} lies in a folder that is already a file")
         if len(self._directory) == MAX_FILES:
             raise EvidenceZipError(f"a bundle holds at most {MAX_FILES:,} files")
-        crc, size = _measure(content)
+        crc, size = known or _measure(content)
         header = _local(name, crc, size)
         if self._offset + len(header) + size > MAX_BYTES:
-            raise EvidenceZipError("a bundle stays under 4 GiB; ask for a shorter period")
+            raise EvidenceZipError(f"a bundle holds at most {MAX_BYTES:,} bytes; ask for a shorter period")
         self._stream.write(header)
-        written = 0
+        found = written = 0
         for chunk in _chunks(content):
             self._stream.write(chunk)
+            found = zlib.crc32(chunk, found)
             written += len(chunk)
-        if written != size:
+        if (found, written) != (crc, size):
             raise EvidenceZipError(f"{name} changed while it was being written")
         self._directory.append(_central(name, crc, size, self._offset))
         self._offset += len(header) + size
@@ -79,11 +94,10 @@ class Writer:
         self._names.add(name)
 
     def close(self) -> None:
-        """Write the directory. Raises EvidenceZipError when it would pass the limit of 4 GiB."""
-        directory = b"".join(self._directory)
-        if self._offset + len(directory) > MAX_BYTES:
-            raise EvidenceZipError("a bundle stays under 4 GiB; ask for a shorter period")
-        self._stream.write(directory + _end(len(self._directory), len(directory), self._offset))
+        """Write the directory."""
+        size = sum(map(len, self._directory))
+        self._stream.writelines(self._directory)
+        self._stream.write(_end(len(self._directory), size, self._offset))
 
 
 def write(stream: BinaryIO, files: Mapping[str, bytes | Path]) -> None:
@@ -173,65 +187,121 @@ class Reader:
     def _read_directory(self) -> dict[str, tuple[int, int, int]]:
         stream = self._stream
         length = stream.seek(0, 2)
-        if not _END.size <= length <= MAX_BYTES + _END.size:
+        if not _END.size <= length <= MAX_BYTES * 2:
             raise EvidenceZipError("this is not an evidence bundle")
-        stream.seek(length - _END.size)
-        tail = stream.read(_END.size)
-        signature, _, _, _, count, size, offset, _ = _END.unpack(tail)
-        if signature != b"PK\5\6" or tail != _end(count, size, offset) or offset + size + _END.size != length:
+        tail = self._at(max(0, length - _END.size - _LOCATOR.size - _WIDE_END.size), length)
+        count, size, offset = _read_end(tail)
+        if not tail.endswith(_end(count, size, offset)) or offset + size + len(_end(count, size, offset)) != length:
             raise EvidenceZipError("the end of the zip is not that of an evidence bundle")
         if count > MAX_FILES:
             raise EvidenceZipError(f"a bundle holds at most {MAX_FILES:,} files")
-        stream.seek(offset)
-        return self._read_entries(stream.read(size), count, offset)
+        if not count * _CENTRAL.size <= size <= count * (_CENTRAL.size + MAX_NAME + _MOST_EXTRA):
+            raise EvidenceZipError("the directory of the zip does not have the size of its entries")
+        return self._read_entries(_Piecewise(self, offset, offset + size), count, offset)
 
-    def _read_entries(self, directory: bytes, count: int, end: int) -> dict[str, tuple[int, int, int]]:
+    def _at(self, start: int, end: int) -> bytes:
+        self._stream.seek(start)
+        return self._stream.read(end - start)
+
+    def _read_entries(self, directory: _Piecewise, count: int, end: int) -> dict[str, tuple[int, int, int]]:
         places: dict[str, tuple[int, int, int]] = {}
-        position, expected, last = 0, 0, ""
+        expected, last = 0, ""
         for _ in range(count):
-            fixed = directory[position : position + _CENTRAL.size]
+            fixed = directory.read(_CENTRAL.size)
             if len(fixed) < _CENTRAL.size:
                 raise EvidenceZipError("the directory of the zip is cut short")
             fields = _CENTRAL.unpack(fixed)
-            crc, size, name_length = fields[7], fields[8], fields[10]
-            raw_name = directory[position + _CENTRAL.size : position + _CENTRAL.size + name_length]
+            crc, size, name_length, extra_length = fields[7], fields[8], fields[10], fields[11]
+            if name_length > MAX_NAME or extra_length > _MOST_EXTRA:
+                raise EvidenceZipError("the directory of the zip has an entry of a size that none has")
+            raw_name, extra = directory.read(name_length), directory.read(extra_length)
             name = raw_name.decode("latin-1")
             check_name(name)
             if (last and name <= last) or any(folder in places for folder in _folders(name)):
                 raise EvidenceZipError("the files of the zip are not in sorted order, each once")
-            central = _central(name, crc, size, expected)
-            if directory[position : position + len(central)] != central:
+            if size == _FULL32:
+                size = int.from_bytes(extra[_EXTRA.size : _EXTRA.size + 8], "little")
+            if size > end or fixed + raw_name + extra != _central(name, crc, size, expected):
                 raise EvidenceZipError(f"the directory says something unusual about {name}")
             local = _local(name, crc, size)
             start = expected + len(local)
             if start + size > end:
                 raise EvidenceZipError(f"{name} does not fit into the zip")
-            self._stream.seek(expected)
-            if self._stream.read(len(local)) != local:
+            if self._at(expected, start) != local:
                 raise EvidenceZipError(f"the header of {name} differs from the directory")
             places[name] = (start, size, crc)
-            position, expected, last = position + len(central), start + size, name
-        if position != len(directory) or expected != end:
+            expected, last = start + size, name
+        if directory.read(1) or expected != end:
             raise EvidenceZipError("the zip has bytes that belong to no file")
         return places
+
+
+class _Piecewise:
+    """A part of a bundle, read in order while other parts are looked at: a directory can be large."""
+
+    def __init__(self, reader: Reader, start: int, end: int) -> None:
+        self._reader = reader
+        self._next, self._end = start, end
+        self._held, self._place = b"", 0
+
+    def read(self, length: int) -> bytes:
+        """The next bytes; fewer at the end."""
+        if len(self._held) - self._place < length:
+            upto = min(self._end, self._next + _CHUNK)
+            self._held = self._held[self._place :] + self._reader._at(self._next, upto)
+            self._next, self._place = upto, 0
+        found = self._held[self._place : self._place + length]
+        self._place += len(found)
+        return found
 
 
 def _folders(name: str) -> list[str]:
     return [name[:place] for place, character in enumerate(name) if character == "/"]
 
 
+def _wide(*values: int) -> bytes:
+    """The extra field that holds these values; nothing where there are none."""
+    if not values:
+        return b""
+    return _EXTRA.pack(_WIDE, 8 * len(values)) + b"".join(value.to_bytes(8, "little") for value in values)
+
+
 def _local(name: str, crc: int, size: int) -> bytes:
-    fields = (b"PK\3\4", _VERSION, 0, 0, _TIME, _DATE, crc, size, size, len(name), 0)
-    return _LOCAL.pack(*fields) + name.encode("ascii")
+    narrow = min(size, _FULL32)
+    extra = _wide(size, size) if narrow == _FULL32 else b""
+    version = _WIDE_VERSION if extra else _VERSION
+    fields = (b"PK\3\4", version, 0, 0, _TIME, _DATE, crc, narrow, narrow, len(name), len(extra))
+    return _LOCAL.pack(*fields) + name.encode("ascii") + extra
 
 
 def _central(name: str, crc: int, size: int, offset: int) -> bytes:
-    fields = (b"PK\1\2", _MADE_BY, _VERSION, 0, 0, _TIME, _DATE, crc, size, size, len(name), 0, 0, 0, 0, _MODE, offset)
-    return _CENTRAL.pack(*fields) + name.encode("ascii")
+    narrow, place = min(size, _FULL32), min(offset, _FULL32)
+    extra = _wide(*((size, size) if narrow == _FULL32 else ()), *((offset,) if place == _FULL32 else ()))
+    version = _WIDE_VERSION if extra else _VERSION
+    fields = (b"PK\1\2", _UNIX | version, version, 0, 0, _TIME, _DATE, crc, narrow, narrow, len(name), len(extra))
+    return _CENTRAL.pack(*fields, 0, 0, 0, _MODE, place) + name.encode("ascii") + extra
 
 
 def _end(count: int, size: int, offset: int) -> bytes:
-    return _END.pack(b"PK\5\6", 0, 0, count, count, size, offset, 0)
+    files, length, place = min(count, _FULL16), min(size, _FULL32), min(offset, _FULL32)
+    end = _END.pack(b"PK\5\6", 0, 0, files, files, length, place, 0)
+    if files < _FULL16 and length < _FULL32 and place < _FULL32:
+        return end
+    fields = (_WIDE_END.size - 12, _UNIX | _WIDE_VERSION, _WIDE_VERSION, 0, 0, count, count, size, offset)
+    return _WIDE_END.pack(b"PK\6\6", *fields) + _LOCATOR.pack(b"PK\6\7", 0, offset + size, 1) + end
+
+
+def _read_end(tail: bytes) -> tuple[int, int, int]:
+    """Files, size of the directory and where it begins, as the end of a zip says; the caller builds that end again."""
+    signature, _, _, _, count, size, offset, _ = _END.unpack(tail[-_END.size :])
+    if signature != b"PK\5\6":
+        raise EvidenceZipError("the end of the zip is not that of an evidence bundle")
+    if count == _FULL16 or _FULL32 in (size, offset):
+        wide = tail[: _WIDE_END.size]
+        if len(tail) < _WIDE_END.size + _LOCATOR.size + _END.size or not wide.startswith(b"PK\6\6"):
+            raise EvidenceZipError("the end of the zip is not that of an evidence bundle")
+        count, size, offset = _WIDE_END.unpack(wide)[-3:]
+    return count, size, offset
 
 
 def _measure(content: bytes | Path) -> tuple[int, int]:

@@ -6,22 +6,16 @@ import hashlib
 import json
 import os
 import secrets
-import stat
 from pathlib import Path
 
-from imprimatur.formats import canonical, ed25519, ids
+from imprimatur.formats import canonical, ed25519, ids, key_files
 from imprimatur.formats.encoding import b64u, un_b64u
+from imprimatur.formats.key_files import KeyFileError
 
 try:
     from nacl.bindings import crypto_sign as _crypto_sign
 except ImportError:  # pragma: no cover - the verifier has no PyNaCl and never signs
     _crypto_sign = None  # type: ignore[assignment]  # absence is a supported configuration
-
-_MAX_FILE = 4096
-
-
-class KeyFileError(Exception):
-    """A key file cannot be used. The message names the file and what to do; it never holds key material."""
 
 
 def thumbprint(public_key: bytes) -> str:
@@ -72,19 +66,9 @@ class KeyPair:
         belong to the private one. Raises :class:`KeyFileError`.
         """
         path = Path(path)
+        raw = key_files.read(path)
         try:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))
-        except OSError as error:
-            raise KeyFileError(f"cannot open the key file {path}: {error.strerror}") from None
-        with os.fdopen(descriptor, "rb") as file:
-            info = os.fstat(file.fileno())
-            if not stat.S_ISREG(info.st_mode):
-                raise KeyFileError(f"{path} is not a regular file")
-            if os.name == "posix" and info.st_mode & 0o077:
-                raise KeyFileError(f"others may read or change the key file {path}; run: chmod 600 {path}")
-            raw = file.read(_MAX_FILE + 1)
-        try:
-            document = canonical.loads(raw) if len(raw) <= _MAX_FILE else None
+            document = canonical.loads(raw)
             if not isinstance(document, dict) or set(document) - {"kid"} != {"kty", "crv", "d", "x"}:
                 raise ValueError
             agent = document.get("kid")
@@ -102,21 +86,10 @@ class KeyPair:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the key to a new file that only its owner can read; never overwrites. Raises :class:`KeyFileError`."""
-        path = Path(path)
         document = {"kty": "OKP", "crv": "Ed25519", "d": b64u(self._seed), "x": b64u(self._public_key)}
         if self.agent is not None:
             document["kid"] = self.agent
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-        try:
-            descriptor = os.open(path, flags, 0o600)
-        except FileExistsError:
-            raise KeyFileError(f"{path} exists already; a key file is never overwritten") from None
-        except OSError as error:
-            raise KeyFileError(f"cannot write the key file {path}: {error.strerror}") from None
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(json.dumps(document) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        key_files.create(Path(path), json.dumps(document) + "\n")
 
     @property
     def seed(self) -> bytes:

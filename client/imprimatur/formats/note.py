@@ -23,6 +23,7 @@ COSIGNATURE = 0x04
 # The spec asks for at least 16; Go's implementation stops at 100, and so do we.
 MAX_SIGNATURES = 100
 MAX_NOTE_SIZE = 1_000_000
+MAX_TIME = 2**63 - 1  # of a cosignature, in Unix seconds
 
 _DASH = "\N{EM DASH} "
 
@@ -87,7 +88,7 @@ class Vkey:
         """Tell whether this key signed the text of a note (for a cosignature, at the time it states)."""
         if self.algorithm == ED25519:
             return ed25519.verify(self.public_key, text.encode("utf-8"), signature)
-        if len(signature) != 8 + ed25519.SIGNATURE_SIZE:
+        if len(signature) != 8 + ed25519.SIGNATURE_SIZE or _unix_time(signature) > MAX_TIME:
             return False
         return ed25519.verify(self.public_key, _cosigned(text, _unix_time(signature)), signature[8:])
 
@@ -120,12 +121,22 @@ def signature_line(text: str, name: str, seed: bytes) -> str:
     """Sign the text of a note with an Ed25519 seed and return the line to put below it, newline included."""
     _check_text(text)
     vkey = Vkey(name, ed25519.public_key(seed))
-    return f"{_DASH}{name} {b64(vkey.id + ed25519.sign(seed, text.encode('utf-8')))}\n"
+    return _line(vkey, ed25519.sign(seed, text.encode("utf-8")))
+
+
+def signed_line(text: str, vkey: Vkey, signature: bytes) -> str:
+    """The line of a signature that was made elsewhere. Raises NoteError unless this key signed exactly this text."""
+    _check_text(text)
+    if vkey.algorithm != ED25519 or not vkey.verify(text, signature):
+        raise NoteError(f"this is no signature of the key {vkey} over this text")
+    return _line(vkey, signature)
 
 
 def cosignature_line(text: str, name: str, seed: bytes, unix_time: int) -> str:
     """Cosign the text of a checkpoint at a time (Unix seconds) and return the line (C2SP tlog-cosignature)."""
     _check_text(text)
+    if not 0 <= unix_time <= MAX_TIME:
+        raise NoteError("the time of a cosignature is out of range")
     vkey = Vkey(name, ed25519.public_key(seed), COSIGNATURE)
     signed = ed25519.sign(seed, _cosigned(text, unix_time))
     return f"{_DASH}{name} {b64(vkey.id + unix_time.to_bytes(8, 'big') + signed)}\n"
@@ -188,6 +199,10 @@ def open_note(raw: str | bytes, vkeys: Iterable[Vkey]) -> Note:
     if not note.verified:
         raise NoteError("no key that we know signed this note")
     return note
+
+
+def _line(vkey: Vkey, signature: bytes) -> str:
+    return f"{_DASH}{vkey.name} {b64(vkey.id + signature)}\n"
 
 
 def _parse_line(line: str) -> Signature:

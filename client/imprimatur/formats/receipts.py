@@ -1,38 +1,51 @@
 """Receipts: the signed log entry of a decision in the agent's hands, and everything that must hold before it acts.
 
-On the wire a receipt is ``{index, envelope, votes: [envelope], redeemed?: envelope}``. Each envelope is a string that
-holds the exact bytes of a log leaf, so whoever keeps a receipt can later demand a proof that the leaf is in the log.
+On the wire a receipt is ``{index, envelope, votes: [envelope], redeemed?: envelope, grant?: {index, envelope}}``. Each
+envelope is a string that holds the exact bytes of a log leaf, so whoever keeps a receipt can later demand a proof that
+the leaf is in the log. ``grant`` is there when nobody voted, because somebody had approved in advance.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from imprimatur.formats import binding, canonical, dsse, entries, sshsig, statement
-from imprimatur.formats.encoding import b64u, un_b64u
+from imprimatur.formats import binding, dsse, entries, receipt_signatures, signing, statement
 from imprimatur.formats.shapes import Int, ListOf, Obj, ShapeError, Text
 from imprimatur.formats.shapes import check as check_shape
 from imprimatur.formats.timestamps import parse_time
-from imprimatur.formats.trust import DecisionKey
+from imprimatur.formats.trust import DecisionKey, PersonKey
 
 _ENVELOPE = Text(max=65_535)
-SHAPE = Obj({"index": Int(), "envelope": _ENVELOPE, "votes": ListOf(_ENVELOPE, max=100)}, {"redeemed": _ENVELOPE})
+_LEAF: dict[str, Any] = {"index": Int(), "envelope": _ENVELOPE}
+SHAPE = Obj({**_LEAF, "votes": ListOf(_ENVELOPE, max=100)}, {"redeemed": _ENVELOPE, "grant": Obj(_LEAF)})
 
 _LEVELS = {"H0": 0, "H1": 1, "H2": 2, "H3": 3}
-# What a kind of evidence can establish at most, whatever the entry claims.
-_CEILING = {"session": "H0", "ssh": "H2", "webauthn": "H3"}
-_USER_VERIFIED = 0x04
+_REDEEMABLE = timedelta(minutes=5)
+"""How long an approval may be redeemed, as the protocol has it: that long after its end a grant allows nothing."""
+
+_ALONE = (
+    "one person, or one key, gave two of the answers it takes. Where your policy lets one person answer alone "
+    "(single_human), accept that by passing single_human=True; otherwise tell an admin"
+)
+
+_NOT_PINNED = (
+    "not signed by a decision key that is pinned for this entry. If the server has a new key, a person who runs it "
+    "hands out a new trust.json, by another way than through the server; nothing runs without it"
+)
+
+Covers = Callable[[Mapping[str, Any], Mapping[str, Any]], str]
+"""Given the statement of a grant and the body of a decision: why the grant does not cover it, or ``""``."""
 
 
 class ReceiptError(Exception):
     """The receipt does not allow the action. ``code`` is stable; ``message`` is for people.
 
     Codes: ``malformed decision-key realm decision agent delegation tool parameters cost context idempotency-key
-    verdict expired votes assurance not-redeemed``.
+    verdict expired votes grant assurance not-redeemed``.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -52,6 +65,8 @@ class Receipt:
     vote_envelopes: list[bytes]
     redeemed: dict[str, Any] | None = None
     redeemed_envelope: bytes | None = None
+    grant: dict[str, Any] | None = None
+    grant_envelope: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +78,11 @@ class Expected:
     ``schema`` and ``cost`` are compared only when the client knows them: the server derives the cost from the
     parameters, which are bound. ``attempt`` is the secret of this execution; without it a receipt proves an approval
     but not that *this* execution claimed it. ``redeemed=False`` is for looking at an approval before redeeming it.
+    ``people`` are pinned keys of people, ``origins`` the pinned pages on which they sign (None: nothing is pinned).
+    ``covers`` holds a decision that somebody approved in advance against what they agreed to, which takes the values of
+    the parameters (``rules.grants.covers``). Without it no such decision is accepted.
+    ``single_human`` accepts that one person, with one key, answered in more than one stage: what a policy with
+    ``single_human`` allows. A receipt names the policy by its digest alone, so this is for the client to know.
     """
 
     realm: str
@@ -78,9 +98,19 @@ class Expected:
     require_human: str | None = None
     attempt: str | None = None
     redeemed: bool = True
+    people: Sequence[PersonKey] | None = None
+    origins: Sequence[str] | None = None
+    covers: Covers | None = None
+    single_human: bool = False
 
 
-def make(index: int, envelope: bytes, votes: Iterable[bytes] = (), redeemed: bytes | None = None) -> dict[str, Any]:
+def make(
+    index: int,
+    envelope: bytes,
+    votes: Iterable[bytes] = (),
+    redeemed: bytes | None = None,
+    grant: tuple[int, bytes] | None = None,
+) -> dict[str, Any]:
     """The wire form of a receipt from the exact bytes of its leaves."""
     document: dict[str, Any] = {
         "index": index,
@@ -89,6 +119,8 @@ def make(index: int, envelope: bytes, votes: Iterable[bytes] = (), redeemed: byt
     }
     if redeemed is not None:
         document["redeemed"] = redeemed.decode("utf-8")
+    if grant is not None:
+        document["grant"] = {"index": grant[0], "envelope": grant[1].decode("utf-8")}
     return document
 
 
@@ -100,6 +132,10 @@ def parse(receipt: Mapping[str, Any]) -> Receipt:
         envelope = document["envelope"].encode("utf-8")
         vote_envelopes = [vote.encode("utf-8") for vote in document["votes"]]
         redeemed_envelope = document["redeemed"].encode("utf-8") if "redeemed" in document else None
+        grant_envelope = document["grant"]["envelope"].encode("utf-8") if "grant" in document else None
+        grant = None if grant_envelope is None else _entry(grant_envelope, "grant.issued")
+        if grant is not None and grant["index"] != document["grant"]["index"]:
+            raise ShapeError("grant.index", "is not that of the entry")
         return Receipt(
             index=document["index"],
             envelope=envelope,
@@ -108,6 +144,8 @@ def parse(receipt: Mapping[str, Any]) -> Receipt:
             vote_envelopes=vote_envelopes,
             redeemed=None if redeemed_envelope is None else _entry(redeemed_envelope, "action.redeemed"),
             redeemed_envelope=redeemed_envelope,
+            grant=grant,
+            grant_envelope=grant_envelope,
         )
     except (ValueError, TypeError) as error:
         raise ReceiptError("malformed", f"not a receipt: {error}") from None
@@ -118,12 +156,13 @@ def check(receipt: Receipt | Mapping[str, Any], *, expected: Expected, now: date
 
     All of it must hold: every envelope signed by a pinned decision key; the realm; a binding with the client's own
     agent, delegation, tool, commitments, cost and context whose hash is the action digest; its idempotency key; verdict
-    allow; ``not_after`` ahead; votes that speak of this action, by different people, at the required assurance;
-    redeemed by this attempt with its time to execute ahead.
+    allow; ``not_after`` ahead; votes that speak of this action, by different people, or the one grant that covers it,
+    at the required assurance; redeemed by this attempt with its time to execute ahead. HIGH takes an approval or a
+    grant, CRITICAL an approval and a confirmation, whatever assurance is required.
 
-    The client has no directory of people: it relies on the decision key for who voted. An SSH signature is verified
-    against the key it carries, a WebAuthn assertion for its challenge and flags; tying keys to people is the
-    verifier's work.
+    Every signature of a person is verified. Without ``people`` the client has no directory: it relies on the decision
+    key for whose key that is. With them only a signature by a pinned key of its reviewer is more than the operator's
+    word (H0). How often a grant was used, and whether it was taken back, only the log says.
     """
     if not isinstance(receipt, Receipt):
         receipt = parse(receipt)
@@ -136,7 +175,7 @@ def check(receipt: Receipt | Mapping[str, Any], *, expected: Expected, now: date
         raise ReceiptError("idempotency-key", "the receipt answers another request")
     if body["verdict"] != "allow" or body["state"] not in entries.ALLOWED_STATES:
         raise ReceiptError("verdict", "the receipt does not allow the action")
-    _check_votes(receipt, expected)
+    _check_people(receipt, expected, now)
     if "not_after" not in body or not now < parse_time(body["not_after"]):
         raise ReceiptError("expired", "the approval has expired")
     if expected.redeemed:
@@ -164,10 +203,12 @@ def _check_origin(receipt: Receipt, expected: Expected) -> None:
     signed = [(receipt.envelope, receipt.entry), *zip(receipt.vote_envelopes, receipt.votes, strict=True)]
     if receipt.redeemed_envelope is not None and receipt.redeemed is not None:
         signed.append((receipt.redeemed_envelope, receipt.redeemed))
+    if receipt.grant_envelope is not None and receipt.grant is not None:
+        signed.append((receipt.grant_envelope, receipt.grant))
     for envelope, entry in signed:
         opened = dsse.open_envelope(envelope)
         if not any(dsse.verify(opened, key) for key in _keys(expected.decision_keys, entry["index"])):
-            raise ReceiptError("decision-key", "not signed by a pinned decision key")
+            raise ReceiptError("decision-key", _NOT_PINNED)
         if entry["realm"] != expected.realm:
             raise ReceiptError("realm", "the receipt belongs to another realm")
     if receipt.entry["index"] != receipt.index:
@@ -196,37 +237,60 @@ def _check_binding(body: dict[str, Any], expected: Expected) -> None:
         raise ReceiptError("decision", "the action digest is not the hash of the binding")
 
 
-def _check_votes(receipt: Receipt, expected: Expected) -> None:
+def _check_people(receipt: Receipt, expected: Expected, now: datetime) -> None:
+    """Who approved it, by a vote or in advance, and whether each of them is as sure as required."""
+    levels = _check_votes(receipt, expected)
+    if receipt.grant is not None or "grant" in receipt.entry["body"]:
+        levels.append(_check_grant(receipt, expected, now))
+    _check_enough(receipt)
+    if expected.require_human is not None:
+        if not levels:
+            raise ReceiptError("assurance", "nobody voted on this action, and a person is required")
+        if min(levels) < _LEVELS[expected.require_human]:
+            raise ReceiptError("assurance", f"an approval is below the required assurance {expected.require_human}")
+
+
+def _check_votes(receipt: Receipt, expected: Expected) -> list[int]:
+    """The assurance levels of the votes, each by somebody else."""
     body = receipt.entry["body"]
     if [vote["index"] for vote in receipt.votes] != body["votes"]:
         raise ReceiptError("votes", "the votes are not those the decision rests on")
-    people: set[str] = set()
-    keys: set[str] = set()
-    lowest = len(_LEVELS)
+    stages: dict[str, set[int]] = {}
+    levels = []
     for vote in receipt.votes:
-        lowest = min(lowest, _check_vote(vote, receipt.entry))
-        evidence = vote["body"]["evidence"]
-        key = evidence.get("key") or evidence.get("credential")
-        if vote["actor"]["id"] in people or (key is not None and key in keys):
-            raise ReceiptError("votes", "the same person or key counts twice")
-        people.add(vote["actor"]["id"])
-        if key is not None:
-            keys.add(key)
-    if expected.require_human is not None:
-        if not receipt.votes:
-            raise ReceiptError("assurance", "nobody voted on this action, and a person is required")
-        if lowest < _LEVELS[expected.require_human]:
-            raise ReceiptError("assurance", f"a vote is below the required assurance {expected.require_human}")
+        said = _said(vote)
+        levels.append(_check_vote(vote, said, receipt.entry, expected))
+        key = receipt_signatures.thumbprint(vote["body"]["evidence"])
+        for name in (f"person {vote['actor']['id']}", *([f"key {key}"] if key else [])):
+            before = stages.setdefault(name, set())
+            if said["stage"] in before:
+                raise ReceiptError("votes", "the same person or key counts twice")
+            if before and not expected.single_human:
+                raise ReceiptError("votes", _ALONE)
+            before.add(said["stage"])
+    return levels
 
 
-def _check_vote(vote: dict[str, Any], decision: dict[str, Any]) -> int:
-    """The assurance level a vote reaches; refuses one that does not speak of this action."""
-    body, decided = vote["body"], decision["body"]
-    raw = body["statement"].encode("utf-8")
+def _check_enough(receipt: Receipt) -> None:
+    """As many people as the risk takes at least: no policy asks for fewer."""
+    risk = receipt.entry["body"]["risk"]
+    decisions = {_said(vote)["decision"] for vote in receipt.votes}
+    if risk == "HIGH" and "approve" not in decisions and receipt.grant is None:
+        raise ReceiptError("votes", "a HIGH action takes a person's approval, and the receipt holds none")
+    if risk == "CRITICAL" and decisions != {"approve", "confirm"}:
+        raise ReceiptError("votes", "a CRITICAL action takes a person's approval and somebody else's confirmation")
+
+
+def _said(vote: dict[str, Any]) -> dict[str, Any]:
     try:
-        said = statement.parse(raw)
+        return statement.parse(vote["body"]["statement"].encode("utf-8"))
     except ValueError as error:
         raise ReceiptError("votes", f"a vote holds no valid statement: {error}") from None
+
+
+def _check_vote(vote: dict[str, Any], said: dict[str, Any], decision: dict[str, Any], expected: Expected) -> int:
+    """The assurance level a vote reaches; refuses one that does not speak of this action."""
+    body, decided = vote["body"], decision["body"]
     subject_matter = {
         "realm": decision["realm"],
         "request": decision["subject"],
@@ -240,41 +304,61 @@ def _check_vote(vote: dict[str, Any], decision: dict[str, Any]) -> int:
         raise ReceiptError("votes", "a vote is about something else")
     if vote["actor"]["type"] != "person" or said["decision"] not in ("approve", "confirm"):
         raise ReceiptError("votes", "a vote is not a person's approval")
-    evidence = body["evidence"]
-    claimed = _LEVELS[vote["actor"].get("assurance", "H0")]
-    level = min(claimed, _LEVELS[_CEILING[evidence["kind"]]])
-    if evidence["kind"] == "ssh":
-        _check_ssh(evidence, raw)
-    elif evidence["kind"] == "webauthn":
-        verified = _check_webauthn(evidence, raw)
-        level = level if verified else min(level, _LEVELS["H1"])
-    return level
+    if "constraints" in said:
+        raise ReceiptError("votes", "a vote names conditions, and nobody holds the action to them")
+    return _assurance(vote, said, expected, code="votes", used=vote["time"])
 
 
-def _check_ssh(evidence: dict[str, Any], raw: bytes) -> None:
+def _check_grant(receipt: Receipt, expected: Expected, now: datetime) -> int:
+    """The assurance level of the grant the decision rests on; refuses one that does not cover this action."""
+    entry, decision = receipt.grant, receipt.entry
+    decided = decision["body"]
+    if entry is None:
+        raise ReceiptError("grant", "it was approved in advance, and the receipt does not hold what was approved")
+    if "grant" not in decided:
+        raise ReceiptError("grant", "the receipt holds a grant that the decision does not rest on")
+    if receipt.votes:
+        raise ReceiptError("grant", "what was approved in advance rests on no votes")
+    raw = entry["body"]["statement"].encode("utf-8")
     try:
-        key = sshsig.parse(evidence["value"]).key
-        good = sshsig.verify(evidence["value"], raw, statement.SSH_NAMESPACE, key)
-    except sshsig.SshSigError as error:
-        raise ReceiptError("votes", f"a vote's SSH signature is unusable: {error}") from None
-    if not good or key.fingerprint != evidence["key"]:
-        raise ReceiptError("votes", "a vote's SSH signature does not verify")
+        said = signing.parse(raw, signing.GRANT)
+    except ValueError as error:
+        raise ReceiptError("grant", f"the grant holds no valid statement: {error}") from None
+    if not decided["grant"] == entry["body"]["grant"] == signing.grant_id(raw):
+        raise ReceiptError("grant", "the grant is not the one the decision rests on")
+    author = entry["actor"]
+    if author["type"] != "person" or said["person"] != author["id"] or said["realm"] != decision["realm"]:
+        raise ReceiptError("grant", "the grant is not a person's own statement in this realm")
+    if entry["index"] >= decision["index"] or not entry["time"] <= decision["time"] <= said["not_after"]:
+        raise ReceiptError("grant", "the grant was issued too late, or was over by then")
+    if expected.covers is None:
+        raise ReceiptError("grant", "it was approved in advance, which cannot be held against the parameters here")
+    problem = expected.covers(said, decided)
+    if problem:
+        raise ReceiptError("grant", f"it is not within what was approved in advance: {problem}")
+    if not now < parse_time(said["not_after"]) + _REDEEMABLE:
+        raise ReceiptError("expired", "what was approved in advance is over")
+    # A grant dies with the key that signed it, so the key has to count when the grant is used as well.
+    return _assurance(entry, said, expected, code="grant", used=decision["time"])
 
 
-def _check_webauthn(evidence: dict[str, Any], raw: bytes) -> bool:
-    """Whether the authenticator verified its user; refuses an assertion made for other bytes."""
+_NAMES = {"votes": "a vote", "grant": "the grant"}
+
+
+def _assurance(entry: dict[str, Any], said: dict[str, Any], expected: Expected, *, code: str, used: str) -> int:
+    """The level that the evidence for a person's statement reaches. Raises ReceiptError ``code`` when it is false."""
+    claimed = entry["actor"].get("assurance", "H0")
+    if entry["body"]["evidence"]["kind"] == "session":
+        return _LEVELS["H0"]
     try:
-        client_data = canonical.loads(un_b64u(evidence["client_data"]))
-    except ValueError:
-        client_data = None
-    wanted = b64u(statement.challenge(raw))
-    if (
-        not isinstance(client_data, dict)
-        or client_data.get("type") != "webauthn.get"
-        or client_data.get("challenge") != wanted
-    ):
-        raise ReceiptError("votes", "a vote's passkey signed something else")
-    return bool(un_b64u(evidence["authenticator_data"])[32] & _USER_VERIFIED)
+        given = receipt_signatures.check(entry, said["typ"], expected.origins)
+    except ValueError as error:
+        raise ReceiptError(code, f"the signature of {_NAMES[code]} does not hold: {error}") from None
+    if said.get("credential", given.key) != given.key:
+        raise ReceiptError(code, f"{_NAMES[code]} names another key than the one that signed it")
+    if expected.people is not None and not receipt_signatures.is_pinned(entry, given.key, expected.people, used):
+        return _LEVELS["H0"]
+    return min(_LEVELS[claimed], _LEVELS[given.assurance])
 
 
 def _check_redeemed(receipt: Receipt, expected: Expected, now: datetime) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from imprimatur.formats import canonical, digests
 from imprimatur.formats.binding import REALM
-from imprimatur.formats.entries import REVERSIBILITY, RISK
 from imprimatur.formats.shapes import (
     Commitment,
     Const,
@@ -29,6 +28,8 @@ TYP = "imprimatur/decision/v1"
 SSH_NAMESPACE = "imprimatur-decision-v1"
 MAX_LIFE = timedelta(seconds=120)
 
+RISK = OneOf("LOW", "MEDIUM", "HIGH", "CRITICAL")
+REVERSIBILITY = OneOf("read-only", "reversible", "externally-reversible", "irreversible")
 DECISIONS = ("approve", "deny", "confirm", "grant", "recall", "acknowledge", "flag")
 
 SHAPE = Obj(
@@ -60,6 +61,7 @@ SHAPE = Obj(
         "credential": Text(max=1400),
         "prev_vote": Digest(),
         "reason_commitment": Commitment(),
+        "suggestion_commitment": Commitment(),
     },
 )
 

@@ -15,6 +15,7 @@ from imprimatur.formats import merkle
 WIDTH = 256
 HEIGHT = 8
 MAX_ENTRY_SIZE = 65_535
+_KEPT = 128  # tiles of a reader, some 40 kB each
 
 TileGetter = Callable[[str], bytes]
 """Returns the bytes of a tile by its path; raises KeyError or FileNotFoundError when there is none."""
@@ -95,7 +96,7 @@ class HashReader:
     """Hashes and proofs of a tree of `size` leaves, read from its tiles; only the few tiles needed are fetched.
 
     The tiles are not checked against a root here: whoever receives a proof verifies it against a signed checkpoint.
-    Tiles are kept for the life of the reader, so make one per use or per published size.
+    The tiles that were used last are kept, a bounded number of them, so make a reader per use or per published size.
     """
 
     def __init__(self, get: TileGetter, size: int) -> None:
@@ -123,6 +124,15 @@ class HashReader:
         """Return the root at this size (the newest by default)."""
         return merkle.root_at(self.node, self._within(size))
 
+    def compact_range(self) -> merkle.CompactRange:
+        """The whole tree, to go on from: the root of every complete subtree along its right edge."""
+        hashes, start = [], 0
+        for level in reversed(range(self._size.bit_length())):
+            if self._size >> level & 1:
+                hashes.append(self.node(level, start >> level))
+                start += 1 << level
+        return merkle.CompactRange(self._size, hashes)
+
     def inclusion_proof(self, index: int, size: int | None = None) -> list[bytes]:
         """Prove leaf `index` in the tree of `size` leaves (the newest by default)."""
         return merkle.inclusion_proof(self.node, index, self._within(size))
@@ -140,8 +150,9 @@ class HashReader:
 
     def _rows(self, level: int, index: int) -> list[list[bytes]]:
         """Return the tile's hashes and, above them, the nodes they make within the tile."""
-        known = self._tiles.get((level, index))
+        known = self._tiles.pop((level, index), None)
         if known is not None:
+            self._tiles[level, index] = known
             return known
         width = min(WIDTH, (self._size >> (HEIGHT * level)) - WIDTH * index)
         raw = self._fetch(level, index, width)
@@ -150,6 +161,8 @@ class HashReader:
         for _ in range(HEIGHT - 1):
             row = [merkle.node_hash(row[place], row[place + 1]) for place in range(0, len(row) - 1, 2)]
             rows.append(row)
+        if len(self._tiles) >= _KEPT:
+            del self._tiles[next(iter(self._tiles))]
         self._tiles[level, index] = rows
         return rows
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imprimatur.formats import canonical, ed25519, note, sshsig
+from imprimatur.formats import canonical, cose, ed25519, note, sshsig, tlog_policy
 from imprimatur.formats.binding import REALM
 from imprimatur.formats.encoding import un_b64u
 from imprimatur.formats.shapes import Binary, Digest, Int, ListOf, Obj, OneOf, ShapeError, Text, Time, check
@@ -30,6 +30,7 @@ SHAPE = Obj(
         ),
         "policy": ListOf(Digest(), max=1000),
         "witness": Obj({"keys": ListOf(_VKEY, max=64, min=1), "quorum": Int(1, 64)}),
+        "origins": ListOf(Text(max=512, pattern=r"https?://[a-z0-9.-]+(?::[0-9]+)?"), max=64, min=1, unique=True),
     },
 )
 
@@ -53,13 +54,21 @@ class DecisionKey:
 
 @dataclass(frozen=True, slots=True)
 class PersonKey:
-    """A person's key: an SSH public key line, or a COSE key in base64url for ``webauthn``. Times are canonical."""
+    """A person's key: an SSH public key line, or a COSE key in base64url for ``webauthn``. Times are canonical.
+
+    ``fingerprint`` names it as statements do: ``SHA256:…`` for SSH, the RFC 7638 thumbprint for WebAuthn.
+    """
 
     person: str
     kind: str
     key: str
     since: str | None
     until: str | None
+    fingerprint: str
+
+    def covers(self, time: str) -> bool:
+        """Whether what the key signed at that time counts."""
+        return (self.since is None or self.since <= time) and (self.until is None or time <= self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +78,17 @@ class Witnesses:
     keys: tuple[note.Vkey, ...]
     quorum: int
 
+    def policy(self, logs: Sequence[note.Vkey] = ()) -> tlog_policy.Policy:
+        """The same as a policy (C2SP tlog-policy) over these logs."""
+        return tlog_policy.Policy.at_least(self.quorum, self.keys, logs)
+
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Trust anchors. ``None`` means that the file is silent, so claims that rest on it are *cannot tell*; an empty
-    tuple means that it names nobody, so such claims fail."""
+    """Trust anchors; ``origins`` are the pages on which people sign.
+
+    ``None`` means that the file is silent, so claims that rest on it are *cannot tell*; an empty tuple means that it
+    names nobody, so such claims fail."""
 
     realm: str
     log: tuple[note.Vkey, ...] | None
@@ -81,6 +96,7 @@ class Trust:
     people: tuple[PersonKey, ...] | None
     policy: tuple[str, ...] | None
     witness: Witnesses | None
+    origins: tuple[str, ...] | None = None
 
     def decision_keys(self, index: int | None = None) -> tuple[bytes, ...]:
         """The pinned decision keys, for one entry index or all."""
@@ -129,6 +145,9 @@ def _trust(document: dict[str, Any]) -> Trust:
     if sum(map(len, roles)) != len(set().union(*roles)):
         # A log that is its own witness, or whose writer signs its checkpoints, would vouch for itself.
         raise ShapeError("trust", "gives one key two purposes: log, decision and witness keys are different keys")
+    if witness is not None and any(key.algorithm != note.COSIGNATURE for key in witness.keys):
+        # What a plain key signed could have been meant as something else than a cosignature.
+        raise ShapeError("witness.keys", "are cosignature keys (type 0x04), as `imprimatur witness keygen` prints them")
     return Trust(
         realm=document["realm"],
         log=log,
@@ -136,6 +155,7 @@ def _trust(document: dict[str, Any]) -> Trust:
         people=people,
         policy=tuple(document["policy"]) if "policy" in document else None,
         witness=witness,
+        origins=tuple(document["origins"]) if "origins" in document else None,
     )
 
 
@@ -157,7 +177,7 @@ def _decision(item: dict[str, Any]) -> DecisionKey:
 
 def _person(item: dict[str, Any]) -> PersonKey:
     if item["kind"] == "ssh":
-        sshsig.parse_public_key(item["key"])
+        fingerprint = sshsig.parse_public_key(item["key"]).fingerprint
     else:
-        un_b64u(item["key"])
-    return PersonKey(item["person"], item["kind"], item["key"], item.get("from"), item.get("to"))
+        fingerprint = cose.CoseKey.parse(un_b64u(item["key"])).thumbprint
+    return PersonKey(item["person"], item["kind"], item["key"], item.get("from"), item.get("to"), fingerprint)

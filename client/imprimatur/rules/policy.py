@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from functools import cached_property
 from heapq import merge
 from typing import Any
 
 from imprimatur.formats import canonical, digests, shapes
-from imprimatur.rules import conditions, money
+from imprimatur.formats.timestamps import format_time
+from imprimatur.rules import asking, conditions, freeze, money
 from imprimatur.rules.conditions import Condition, ConditionError
 from imprimatur.rules.effects import Derived
 from imprimatur.rules.quorum import Candidate, Circumstances, satisfiable, stages_for
@@ -53,6 +54,10 @@ SHAPE = shapes.Obj(
     {
         "ttl": shapes.Obj({}, {name: shapes.Int(*limits) for name, limits in TTL_LIMITS.items()}),
         "floors": shapes.Obj({}, {name: shapes.OneOf("HIGH", "CRITICAL") for name in FLOORS}),
+        "device_bound": shapes.ListOf(shapes.OneOf("HIGH", "CRITICAL"), max=2, unique=True),
+        "freeze": freeze.SHAPE,
+        "ask": asking.SHAPE,
+        "grants": shapes.Bool(),
     },
 )
 
@@ -259,6 +264,8 @@ class Policy:
         self.assurance: str = document["assurance"]
         self.single_human: bool = document["single_human"]
         self.default_risk = Risk(document["default_risk"])
+        self.grants: bool = document.get("grants", True)
+        self.windows = freeze.read(document.get("freeze", ()))
         self._floors = {name: Risk(document.get("floors", {}).get(name, "HIGH")) for name in FLOORS}
         self._rules, self._denials = _Index(rules), _Index(denials)
 
@@ -274,8 +281,23 @@ class Policy:
         wanted = limits["default"] if asked is None else asked
         return int(max(60, min(wanted, ceiling)))
 
+    def frozen(self, at: datetime) -> str | None:
+        """The name of the freeze that is on at this moment, or None. ValueError if the time has no zone."""
+        return freeze.frozen(self.windows, at)
+
+    def needs_device_bound(self, risk: Risk | str) -> bool:
+        """Whether an approval of this risk takes a key that never leaves its device."""
+        return str(Risk(risk)) in self.document.get("device_bound", ())
+
+    def ask_levels(self) -> tuple[asking.Level, ...]:
+        """Who is told of a request, and after which part of its time. It never says who may answer."""
+        return asking.levels(self.document.get("ask"))
+
     def evaluate(self, facts: Facts, frozen: bool = False) -> Verdict:
-        """Judge one request. Total: any facts give a verdict, and none gives LOW by mistake."""
+        """Judge one request. Total: any facts give a verdict, and none gives LOW by mistake.
+
+        `frozen` adds a freeze from outside the calendar, such as a pause.
+        """
         evaluation = _Evaluation(facts)
         denied = self._denial(facts, evaluation)
         risk, rule, why, stages, failed = self._judge(facts, evaluation)
@@ -354,13 +376,38 @@ class Policy:
             yield "irreversible", self._floors["irreversible"], "it cannot be undone"
         if facts.withheld:
             yield "withheld", self._floors["withheld"], "part of the request is withheld"
-        if frozen:
-            yield "freeze", self._floors["freeze"], "a freeze is on"
+        on = "a freeze is on" if frozen else self._freeze(facts.time)
+        if on:
+            yield "freeze", self._floors["freeze"], on
         if facts.risk_claimed is not None:
             yield "agent", risk_of(facts.risk_claimed), "the agent itself asked for that"
 
-    def satisfiable_by(self, people: Iterable[Candidate]) -> list[Problem]:
-        """What these people could never answer, whoever the agent belongs to: one problem per rule, and per level."""
+    def _freeze(self, at: datetime | None) -> str:
+        """Why it is frozen, or nothing. A calendar that cannot be asked, for want of a time, is on."""
+        if not self.windows:
+            return ""
+        if at is None or at.tzinfo is None:
+            return "there is a freeze calendar, and the time is not known"
+        name = self.frozen(at)
+        return f'the freeze "{name}" is on' if name is not None else ""
+
+    def usable_keys(self, candidate: Candidate, risk: Risk | str) -> frozenset[str]:
+        """The keys of theirs that an approval of this risk takes."""
+        keys = frozenset(candidate.keys)
+        if self.needs_device_bound(risk) or self.assurance == "H3":
+            keys &= frozenset(candidate.device_bound)
+        return keys & frozenset(candidate.attested) if self.assurance == "H3" else keys
+
+    def takes_key(self, risk: Risk | str) -> bool:
+        """Whether an approval of this risk takes a signing key at all; without, a click in a session does."""
+        return self.assurance in ("H2", "H3") or self.needs_device_bound(risk)
+
+    def satisfiable_by(self, people: Iterable[Candidate], *, keys: bool = True) -> list[Problem]:
+        """What these people could never answer, whoever the agent belongs to: one problem per rule, and per level.
+
+        Where an approval takes a signing key, only people who hold a fitting one count; `keys` False leaves that out,
+        which tells missing people from missing keys.
+        """
         candidates = list(people)
         asked: list[tuple[str, Risk, list[dict[str, Any]] | None]] = [
             (f"rules[{place}].stages", Risk(rule["risk"]), rule["stages"])
@@ -370,11 +417,16 @@ class Policy:
         asked += [("rules", risk, None) for risk in (Risk.HIGH, Risk.CRITICAL)]
         found = []
         for where, risk, stages in asked:
+            able, counted = candidates, keys and self.takes_key(risk)
+            if counted:
+                able = [candidate for candidate in candidates if self.usable_keys(candidate, risk)]
             problem = satisfiable(
-                stages_for(risk, stages), candidates, Circumstances(risk=risk, single_human=self.single_human)
+                stages_for(risk, stages), able, Circumstances(risk=risk, single_human=self.single_human)
             )
             if problem is not None:
-                found.append(Problem(where, f"{risk}: {problem.message}"))
+                kind = "a device-bound signing key" if self.needs_device_bound(risk) else "a signing key"
+                more = f" Only people who hold {kind} count here." if counted else ""
+                found.append(Problem(where, f"{risk}: {problem.message}{more}"))
         return found
 
 
@@ -409,9 +461,26 @@ def validate(document: object) -> Policy:
         part: [_compile(raw, f"{part}[{place}]", names, found) for place, raw in enumerate(document[part])]
         for part in ("deny", "rules")
     }
+    for part, faults in (("freeze", freeze.faults), ("ask", asking.faults)):
+        found += [Problem(f"{part}[{place}]", message) for place, message in faults(document.get(part, ()))]
     if found:
         raise PolicyError(found)
-    return Policy(document, compiled["rules"], compiled["deny"], list(_warnings(compiled["deny"], compiled["rules"])))
+    warnings = [*_warnings(compiled["deny"], compiled["rules"]), *_late_levels(document)]
+    return Policy(document, compiled["rules"], compiled["deny"], warnings)
+
+
+def speaks_of(rule: Mapping[str, Any], tool: str, effects: Iterable[Mapping[str, str]]) -> bool:
+    """Whether a rule of a document is about this tool or one of these effects. Its condition is not asked."""
+    if "tool" in rule:
+        return bool(rule["tool"] == tool)
+    actions = [effect.get("action", "") for effect in effects] or [""]
+    return any(rule.get("action") in (action, f"{action.partition(':')[0]}:*", "*") for action in actions)
+
+
+def _late_levels(document: Mapping[str, Any]) -> Iterator[Problem]:
+    for place, level in enumerate(document.get("ask", ())):
+        if level["after"] >= asking.EVERYONE_AT:
+            yield Problem(f"ask[{place}]", f"From {asking.EVERYONE_AT} percent on everybody is asked anyway.")
 
 
 def _compile(raw: Mapping[str, Any], where: str, names: dict[str, str], found: list[Problem]) -> _Rule:
@@ -484,7 +553,25 @@ def from_toml(text: str) -> dict[str, Any]:
         parsed = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise PolicyError([Problem("policy", f"It is not valid TOML: {error}")]) from error
-    return {"typ": TYP, "single_human": False, "default_risk": "HIGH", "deny": [], "rules": [], **parsed}
+    document = {"typ": TYP, "single_human": False, "default_risk": "HIGH", "deny": [], "rules": [], **parsed}
+    if isinstance(parsed.get("freeze"), list):
+        document["freeze"] = [_spelled(window) for window in parsed["freeze"]]
+    return document
+
+
+def _spelled(window: object) -> object:
+    """A window of the calendar with its times as the document spells them; anything odd is left for `validate`."""
+    if not isinstance(window, dict):
+        return window
+    found = dict(window)
+    for name in ("from", "until"):
+        value = found.get(name)
+        if isinstance(value, datetime):
+            # TOML knows times without a zone; a calendar does not, and everything in it is UTC.
+            found[name] = format_time(value if value.tzinfo is not None else value.replace(tzinfo=UTC))
+        elif isinstance(value, time):
+            found[name] = f"{value:%H:%M}"
+    return found
 
 
 def to_toml(document: Mapping[str, Any]) -> str:
@@ -496,9 +583,9 @@ def to_toml(document: Mapping[str, Any]) -> str:
     simple = {
         key: value
         for key, value in document.items()
-        if not isinstance(value, dict) and value and key not in ("deny", "rules")
+        if not isinstance(value, dict) and value and key not in ("deny", "rules", "freeze", "ask")
     }
-    simple |= {key: value for key, value in document.items() if value is False or value == []}
+    simple |= {key: value for key, value in document.items() if isinstance(value, bool) or value == []}
     return tomlkit.dumps({**simple, **{key: value for key, value in document.items() if key not in simple}})
 
 

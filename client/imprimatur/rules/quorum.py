@@ -44,7 +44,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A principal who might answer. `keys` are the ids of the keys they could sign with; `name` is for sentences."""
+    """A principal who might answer. `keys` are the ids of the keys they could sign with; `name` is for sentences.
+
+    Of the keys, some are `device_bound` (they never leave their hardware), and of some a maker `attested` the model.
+    """
 
     person: str
     roles: Collection[str]
@@ -52,6 +55,8 @@ class Candidate:
     active: bool
     keys: Collection[str] = ()
     name: str = ""
+    device_bound: Collection[str] = ()
+    attested: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,17 @@ from typing import Any
 from imprimatur.formats import canonical, commitments, digests, ed25519, httpsig
 from imprimatur.formats.encoding import un_b64, un_b64u
 from imprimatur.formats.timestamps import format_time, parse_time
-from imprimatur.rules import money, quorum, spend, states
+from imprimatur.rules import freeze, money, quorum, spend, states
+from imprimatur.rules import policy as policies
 from imprimatur.rules.risk import Risk
-from imprimatur.verify import authority, rulebook, votes
+from imprimatur.verify import authority, grants, rulebook, votes
 from imprimatur.verify.facts import Facts, Request
 
 CONTENT_TYPE = "application/json"
 NEAR = timedelta(hours=1)
 """How far a request's id and its signature may lie from the entry: long enough for any clock the door lets in."""
 
+_JUDGED_WITHIN = timedelta(minutes=1)
 _LONG_OVER = timedelta(days=30)
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _AUTOMATIC = ("LOW", "MEDIUM")
@@ -39,6 +41,13 @@ def _requested(facts: Facts, entry: Mapping[str, Any]) -> None:
         == [(stage["role"], stage["count"], stage["kind"]) for stage in body["stages"]],
         rulebook.QUORUM,
         "it asks fewer people than its risk needs",
+    )
+    # Other rules that matched may ask for more, and conditions are not run again: the named one is the least there is.
+    named = facts.policies[body["policy"]]["rules"].get(body["rule"], {})
+    facts.hold(
+        all(_asks(body["stages"], stage) for stage in named.get("stages", ())),
+        rulebook.QUORUM,
+        "it asks fewer people than the rule that it names",
     )
     facts.hold(body["expires_at"] > facts.now, rulebook.WINDOW, "it is over before it begins")
     _check_authority(facts, request)
@@ -63,7 +72,7 @@ def _decided(facts: Facts, entry: Mapping[str, Any]) -> None:
             rulebook.SAME_ACTION,
             "the risk is not the one that was asked about",
         )
-        facts.hold(body["policy"] in facts.policies, rulebook.POLICY, "it was decided under an unknown policy")
+        facts.hold(body["policy"] == request.policy, rulebook.POLICY, "it was asked under another policy")
     if body["verdict"] == "allow":
         _allow(facts, body, name, request, fresh=fresh)
     else:
@@ -72,19 +81,23 @@ def _decided(facts: Facts, entry: Mapping[str, Any]) -> None:
 
 def _allow(facts: Facts, body: Mapping[str, Any], name: str, request: Request, *, fresh: bool) -> None:
     facts.hold(body["not_after"] > facts.now, rulebook.WINDOW, "the approval is over before it begins")
-    facts.hold("grant" not in body, rulebook.QUORUM, "it rests on a grant, and no grant is in the log")
     _check_authority(facts, request)
     if fresh:
         _check_floor(facts, body)
-        facts.hold(
-            body["risk"] in _AUTOMATIC, rulebook.RISK, f"{body['risk']} is approved by people, and nobody was asked"
-        )
+        if "grant" in body:
+            grants.use(facts, request, body["grant"], body["rule"])
+        else:
+            facts.hold(
+                body["risk"] in _AUTOMATIC, rulebook.RISK, f"{body['risk']} is approved by people, and nobody was asked"
+            )
         facts.hold(not body["votes"], rulebook.REFERENCE, "it names votes, and there was nothing to vote on")
         _reserve(facts, request)
     else:
+        facts.hold("grant" not in body, rulebook.GRANT, "a grant answers for what comes later, not for what was asked")
         facts.hold(request.state in states.PENDING_STATES, rulebook.STATE, f"a request that is {request.state}")
         facts.hold(not request.swept, rulebook.STATE, "what it stood on was revoked")
         facts.hold(facts.now <= request.expires_at, rulebook.WINDOW, "the time to answer was over: silence denies")
+        _check_as_strict(facts, request)
         votes.check_quorum(facts, request, body["votes"])
         facts.totals.by_people += 1
     request.state, request.not_after = "APPROVED", body["not_after"]
@@ -101,8 +114,10 @@ def _allow(facts: Facts, body: Mapping[str, Any], name: str, request: Request, *
 
 
 def _deny(facts: Facts, body: Mapping[str, Any], name: str, request: Request, *, fresh: bool) -> None:
+    facts.hold("grant" not in body, rulebook.GRANT, "a grant denies nothing")
     if fresh:
         facts.hold(body["state"] in ("REFUSED", "DENIED"), rulebook.STATE, "nothing was asked that could end like this")
+        facts.hold("suggestion" not in body, rulebook.STATEMENT, "nobody was there to suggest something else")
         facts.hold(not body["votes"], rulebook.REFERENCE, "it names votes, and there was nothing to vote on")
     else:
         facts.hold(
@@ -113,6 +128,11 @@ def _deny(facts: Facts, body: Mapping[str, Any], name: str, request: Request, *,
         standing = {ballot.index: ballot for ballot in request.ballots}
         facts.hold(
             all(index in standing for index in body["votes"]), rulebook.REFERENCE, "it names votes that do not stand"
+        )
+        facts.hold(
+            "suggestion" not in body or body["suggestion"] in {standing[index].suggestion for index in body["votes"]},
+            rulebook.STATEMENT,
+            "none of those who denied it suggested that",
         )
         facts.hold(
             body.get("code") != "reviewer-denied" or any(standing[index].decision == "deny" for index in body["votes"]),
@@ -132,6 +152,10 @@ def _redeemed(facts: Facts, entry: Mapping[str, Any]) -> None:
     facts.hold(request.state == "APPROVED", rulebook.STATE, f"a request that is {request.state} cannot be redeemed")
     facts.hold(facts.now <= request.not_after, rulebook.WINDOW, "the approval was over")
     facts.hold(not request.swept, rulebook.STATE, "what it stood on was revoked")
+    votes.check_still_stands(facts, request)
+    grants.check_still_stands(facts, request)
+    if request.rests_on or request.grant:
+        _check_as_strict(facts, request)
     key = facts.agents[request.agent].keys[request.key]
     facts.hold(not key.revoked_since, rulebook.AUTHORITY, "the key that asked was revoked")
     facts.hold(
@@ -248,6 +272,7 @@ def _new(facts: Facts, name: str, body: Mapping[str, Any]) -> Request:
         settles=tool is not None and tool["settle"] == "reported",
         executor=tool["executor"] if tool is not None else "agent",
         policy=body["policy"],
+        parameters=list(binding["parameters"]),
     )
 
 
@@ -313,8 +338,13 @@ def _check_wish(facts: Facts, body: Mapping[str, Any]) -> str:
 def _check_floor(facts: Facts, body: Mapping[str, Any]) -> None:
     """The risk is not below what the registry and the policy demand whatever a rule says."""
     binding, risk, rule = body["binding"], Risk(body["risk"]), rulebook.RISK
+    _check_named_rule(facts, body)
     name, stated = binding["tool"]["name"], binding["tool"].get("schema")
-    floors = facts.policies[body["policy"]].get("floors", {})
+    policy = facts.policies[body["policy"]]
+    floors = policy.get("floors", {})
+    if "freeze" in policy and _frozen(policy["freeze"], facts.now):
+        facts.hold(risk >= floors.get("freeze", "HIGH"), rule, "a freeze is on")
+        facts.hold("grant" not in body, rulebook.GRANT, "a freeze is on, and wants a person now")
     if stated is None:
         facts.hold(name not in facts.tools, rulebook.TOOL, "the tool is registered, and the binding does not say which")
         facts.hold(risk >= floors.get("unknown", "HIGH"), rule, "an unknown tool is HIGH at least")
@@ -327,6 +357,50 @@ def _check_floor(facts: Facts, body: Mapping[str, Any]) -> None:
     if tool["reversibility"] == "irreversible":
         facts.hold(risk >= floors.get("irreversible", "HIGH"), rule, "what cannot be undone is HIGH at least")
     facts.hold(risk >= tool.get("minimum_risk", "LOW"), rule, "the registry demands a higher risk")
+
+
+def _check_named_rule(facts: Facts, body: Mapping[str, Any]) -> None:
+    """The verdict names a rule of its policy that speaks of this action, and is no milder than that rule.
+
+    Whether the rule's condition held, and whether another rule came first, is not asked again.
+    """
+    policy, name, risk = facts.policies[body["policy"]], body["rule"], Risk(body["risk"])
+    if name == policies.DEFAULT_RULE:
+        facts.hold(risk >= policy["default_risk"], rulebook.RISK, "the policy's default asks for more")
+        return
+    found = policy["rules"].get(name)
+    if found is None:
+        facts.hold(False, rulebook.POLICY, "its policy has no such rule")
+        return
+    binding = body["binding"]
+    about = policies.speaks_of(found, binding["tool"]["name"], binding["effects"])
+    facts.hold(about, rulebook.POLICY, "the rule that it names is about something else")
+    facts.hold(risk >= found["risk"], rulebook.RISK, "the rule that it names asks for more")
+
+
+def _asks(stages: list[dict[str, Any]], wanted: Mapping[str, Any]) -> bool:
+    """Whether the stages of a request ask for at least so many approvals by this role."""
+    return any(
+        stage["kind"] == "approve" and stage["role"] == wanted["role"] and stage["count"] >= wanted["count"]
+        for stage in stages
+    )
+
+
+def _check_as_strict(facts: Facts, request: Request) -> None:
+    """What people were asked about under one policy is not approved or run under one that wants more of them."""
+    then, now = facts.policies[request.policy], facts.policies[facts.policy]
+    stricter = (
+        now["assurance"] > then["assurance"]
+        or (request.risk in now.get("device_bound", ()) and request.risk not in then.get("device_bound", ()))
+        or (then["single_human"] and not now["single_human"])
+    )
+    facts.hold(not stricter, rulebook.POLICY, "a policy that wants more of people came into force since it was asked")
+
+
+def _frozen(calendar: list[dict[str, Any]], now: str) -> bool:
+    """Whether a freeze is on, and was already when this may have been judged: that is a moment before it is written."""
+    windows, at = freeze.read(calendar), parse_time(now)
+    return freeze.frozen(windows, at) is not None and freeze.frozen(windows, at - _JUDGED_WITHIN) is not None
 
 
 def _check_authority(facts: Facts, request: Request) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from imprimatur.formats import ed25519, ids, keys
 from imprimatur.formats.encoding import un_b64u
 from imprimatur.formats.rotation import rotation_preimage
-from imprimatur.verify import people, rulebook
+from imprimatur.verify import people, rulebook, signatures
 from imprimatur.verify.facts import Agent, AgentKey, Facts
 
 
@@ -33,6 +33,7 @@ def _enrolled(facts: Facts, entry: Mapping[str, Any]) -> None:
     facts.hold(body["thumbprint"] == keys.thumbprint(public_key), rule, "the thumbprint is of another key")
     facts.hold(body["agent"] not in facts.agents, rule, "this agent is enrolled already")
     facts.hold(body["thumbprint"] not in facts.agent_keys, rule, "this key is another agent's")
+    facts.hold(body["thumbprint"] not in facts.person_thumbprints, rule, "this key is a person's")
     facts.hold(
         entry["actor"]["type"] != "agent" or entry["actor"]["id"] == body["agent"],
         rulebook.ACTOR,
@@ -70,6 +71,7 @@ def _rotated(facts: Facts, entry: Mapping[str, Any]) -> None:
         facts.hold(False, rule, f"the new key is unusable: {error}")
     facts.hold(body["new"] == keys.thumbprint(public_key), rule, "the thumbprint is of another key")
     facts.hold(body["new"] not in facts.agent_keys, rule, "the new key was used before")
+    facts.hold(body["new"] not in facts.person_thumbprints, rule, "the new key is a person's")
     signed = rotation_preimage(
         realm=facts.realm, agent=body["agent"], old=body["old"], new=body["new"], public_key=body["public_key"]
     )
@@ -99,6 +101,7 @@ def _key_revoked(facts: Facts, entry: Mapping[str, Any]) -> None:
         rulebook.ACTOR,
         "only the agent, its owner or an admin revokes its key",
     )
+    signatures.act(facts, entry, "thumbprint", "agent")
     key.revoked_since = body["since"]
     facts.revocations[str(facts.index)] = entry["kind"]
 
@@ -114,6 +117,7 @@ def _suspended(facts: Facts, entry: Mapping[str, Any]) -> None:
         "only its owner or an admin suspends an agent",
     )
     facts.hold(not agent.suspended, rulebook.REVOCATION, "the agent was suspended before")
+    signatures.act(facts, entry, "agent")
     agent.suspended = True
     facts.revocations[str(facts.index)] = entry["kind"]
 
@@ -124,6 +128,7 @@ def _resumed(facts: Facts, entry: Mapping[str, Any]) -> None:
         facts.hold(False, rulebook.REVOCATION, "there is no such agent")
         return
     facts.hold(agent.suspended, rulebook.REVOCATION, "the agent was not suspended")
+    signatures.act(facts, entry, "agent")
     agent.suspended = False
 
 

@@ -11,11 +11,13 @@ from imprimatur.formats import shapes
 from imprimatur.formats.encoding import un_b64u
 from imprimatur.formats.timestamps import format_time, parse_time
 from imprimatur.rules import chain as chains
-from imprimatur.rules import money, narrowing, policy, tools
-from imprimatur.verify import people, rulebook
+from imprimatur.rules import freeze, money, narrowing, policy, tools
+from imprimatur.verify import changes, people, rulebook, signatures
 from imprimatur.verify.facts import Delegation, Facts
 
 _KEEP = timedelta(days=1)
+_CHECKED_AGAIN = ("assurance", "single_human", "default_risk", "floors", "device_bound", "freeze", "grants")
+_OF_RULES = ("tool", "action", "risk", "stages")
 
 
 def chain_of(facts: Facts, delegation: str) -> list[tuple[str, Delegation]] | None:
@@ -40,15 +42,15 @@ def dead_link(facts: Facts, links: list[tuple[str, Delegation]]) -> str | None:
         issuer = link.document["issuer"]
         if issuer in facts.agents:
             agent = facts.agents[issuer]
-            since = agent.keys[link.signed_with].revoked_since
             if agent.suspended:
                 return "an agent of the chain is suspended"
+            since = agent.keys[link.signed_with].revoked_since
+            counts = not since or since > link.issued
         else:
-            person = facts.people[issuer]
-            since = person.keys[link.signed_with].revoked_since
-            if not person.active:
+            if not facts.people[issuer].active:
                 return "the person at the root is no longer active"
-        if since and since <= link.issued:
+            counts = signatures.key_counts_then(facts, issuer, link.signed_with, link.issued)
+        if not counts:
             return "a delegation of the chain was signed with a key that was revoked from that time"
     return None
 
@@ -102,28 +104,22 @@ def _issued(facts: Facts, entry: Mapping[str, Any]) -> None:
     if "parent" in document:
         _check_child(facts, document, signature)
     else:
-        _check_root(facts, document, signature)
+        signatures.check_actor(facts, entry, _check_root(facts, document, signature))
     facts.delegations[identifier] = Delegation(document, signature["key"], facts.now)
 
 
-def _check_root(facts: Facts, document: Mapping[str, Any], signature: Mapping[str, Any]) -> None:
+def _check_root(facts: Facts, document: Mapping[str, Any], signature: Mapping[str, Any]) -> signatures.Proven:
     issuer = document["issuer"]
     facts.hold(
         people.is_admin(facts, issuer), rulebook.DELEGATION_ISSUER, "only an active admin grants authority from nothing"
     )
-    key = people.key_in_force(facts, issuer, signature["key"])
-    if key is None:
-        facts.hold(False, rulebook.DELEGATION_SIGNATURE, "the key is not the issuer's, or no longer")
-        return
-    facts.hold(
-        delegations.verify_ssh_signature(document, signature, key.line),
-        rulebook.DELEGATION_SIGNATURE,
-        "the person named as issuer did not sign it",
-    )
+    own = signature["kind"] in ("ssh", "webauthn")
+    facts.hold(own, rulebook.DELEGATION_SIGNATURE, "a person signs with a key of their own")
     try:
         narrowing.read(document)
     except narrowing.LinkError as error:
         facts.hold(False, rulebook.NARROWING, str(error))
+    return signatures.check_delegation(facts, document, signature)
 
 
 def _check_child(facts: Facts, document: Mapping[str, Any], signature: Mapping[str, Any]) -> None:
@@ -163,6 +159,7 @@ def _revoked(facts: Facts, entry: Mapping[str, Any]) -> None:
     if links is None:
         # What has expired is forgotten, and taking away from it gives nobody anything.
         facts.hold(facts.forgotten_delegations, rule, "there is no such delegation")
+        signatures.act(facts, entry, "delegation")
         return
     link = links[-1][1]
     facts.hold(not link.revoked_since, rule, "it was revoked before")
@@ -175,6 +172,7 @@ def _revoked(facts: Facts, entry: Mapping[str, Any]) -> None:
             rulebook.ACTOR,
             "it is not for this principal to revoke",
         )
+    signatures.act(facts, entry, "delegation")
     link.revoked_since = body["since"]
     facts.revocations[str(facts.index)] = entry["kind"]
 
@@ -190,8 +188,9 @@ def _corrected(facts: Facts, entry: Mapping[str, Any]) -> None:
     link = links[-1][1]
     spend = link.document.get("spend", {})
     facts.hold(spend.get("unit") == body["unit"], rulebook.SPEND, "the delegation's money is in another unit")
-    facts.hold(amount <= link.spent, rulebook.SPEND, "more is given back than was spent")
-    link.spent -= amount
+    # Of entries that were left out no money is known: what is counted is the least that was spent.
+    facts.hold(amount <= link.spent or facts.left_out, rulebook.SPEND, "more is given back than was spent")
+    link.spent = max(0, link.spent - amount)
 
 
 def _registered(facts: Facts, entry: Mapping[str, Any]) -> None:
@@ -208,6 +207,7 @@ def _registered(facts: Facts, entry: Mapping[str, Any]) -> None:
     facts.hold(
         facts.tool_digests.get(body["tool"]) == body.get("replaces"), rule, "it does not say which version it replaces"
     )
+    facts.totals.tools_alone += not changes.put_in_force(facts, entry)
     facts.tools[body["tool"]] = document
     facts.tool_digests[body["tool"]] = body["digest"]
 
@@ -215,6 +215,7 @@ def _registered(facts: Facts, entry: Mapping[str, Any]) -> None:
 def _retired(facts: Facts, entry: Mapping[str, Any]) -> None:
     body = entry["body"]
     facts.hold(facts.tool_digests.get(body["tool"]) == body["digest"], rulebook.TOOL, "this version is not in force")
+    facts.totals.tools_alone += 1
     del facts.tools[body["tool"]], facts.tool_digests[body["tool"]]
 
 
@@ -233,11 +234,14 @@ def _activated(facts: Facts, entry: Mapping[str, Any]) -> None:
         "the first policy is not the one of entry 0",
     )
     facts.hold(body.get("replaces", "") == facts.policy, rule, "it does not say which policy it replaces")
+    odd = [message for _, message in freeze.faults(document.get("freeze", ()))]
+    facts.hold(not odd, rule, f"its freeze calendar says nothing: {odd[:1]}")
+    changes.put_in_force(facts, entry)
     facts.policy, facts.policy_number = body["policy"], body["number"]
-    # The rules of a policy are not needed again, and it may be long: only what verdicts are checked against is kept.
-    facts.policies[body["policy"]] = {
-        name: document[name] for name in ("assurance", "single_human", "floors") if name in document
-    }
+    # Conditions are not run again, and a policy may be long: only what verdicts are checked against is kept.
+    kept = {name: document[name] for name in _CHECKED_AGAIN if name in document}
+    rules = {rule["name"]: {name: rule[name] for name in _OF_RULES if name in rule} for rule in document["rules"]}
+    facts.policies[body["policy"]] = {**kept, "rules": rules}
 
 
 def paused(facts: Facts, *, agent: str, tool: str) -> bool:
@@ -254,12 +258,14 @@ def _paused(facts: Facts, entry: Mapping[str, Any]) -> None:
     )
     name = _pause_name(entry["body"])
     facts.hold(name not in facts.pauses, rulebook.PAUSE, "this pause stands already")
+    signatures.act(facts, entry)
     facts.pauses[name] = facts.now
 
 
 def _lifted(facts: Facts, entry: Mapping[str, Any]) -> None:
     name = _pause_name(entry["body"])
     facts.hold(name in facts.pauses, rulebook.PAUSE, "there is no such pause to lift")
+    signatures.act(facts, entry)
     del facts.pauses[name]
 
 

@@ -6,14 +6,29 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from imprimatur import cards
-from imprimatur.formats import canonical, commitments
+from imprimatur.formats import canonical, commitments, shapes
 from imprimatur.formats.encoding import un_b64u
-from imprimatur.rules import effects
+from imprimatur.rules import effects, grants
 from imprimatur.verify import authority
 from imprimatur.verify.facts import Facts
 
 _PARAMETERS = "binding.parameters."
-HELD, ERASED, NEVER = "held", "erased", "never held"
+HELD, ERASED, NEVER, WITHHELD = "held", "erased", "never held", "withheld"
+
+_PLACE: dict[str, shapes.Shape] = {
+    "index": shapes.Int(),
+    "where": shapes.Any_(),
+    "commitment": shapes.Any_(),
+    "state": shapes.Any_(),
+}
+_NAMED: dict[str, shapes.Shape] = {**_PLACE, "name": shapes.Text(max=65_535, min=0)}
+_LINES = {
+    HELD: shapes.Obj({**_NAMED, "key": shapes.Binary(), "value": shapes.Any_()}),
+    ERASED: shapes.Obj(_NAMED, {"erased_at": shapes.Time()}),
+    NEVER: shapes.Obj(_PLACE),
+    WITHHELD: shapes.Obj(_PLACE),
+}
+"""What a line says in each state, and no more: nothing that looks like a value stands where none was checked."""
 
 
 class OpeningsError(ValueError):
@@ -37,17 +52,26 @@ def commitments_in(value: Any, where: str = "") -> dict[str, str]:
 class Disclosed:
     """Goes through the openings in step with the entries, and checks what they let one check.
 
-    Invariant: the list has every commitment of the log once, in order; each opening that is held opens its commitment.
+    Invariant: the list has every commitment of the entries that are there once, in order; each opening that is held
+    opens its commitment. Where the bundle was asked for without openings (`withheld`), none is there at all. What an
+    entry says was erased is not there; what was erased and no entry says so is in `unlogged`, by request.
     """
 
-    def __init__(self, lines: Iterator[bytes]) -> None:
+    def __init__(self, lines: Iterator[bytes], *, withheld: bool = False) -> None:
         self._lines = lines
         self._seen: set[str] = set()
         self._asked: set[str] = set()
-        self.states = {HELD: 0, ERASED: 0, NEVER: 0}
+        self.states = {HELD: 0, ERASED: 0, NEVER: 0, WITHHELD: 0}
+        self._withheld = withheld
+        self._opened: set[str] = set()
+        self.unlogged: set[str] = set()
+        self._agents: dict[str, str] = {}
         self.openings_fault = ""
         self.effects_fault = ""
         self.cards_fault = ""
+        self.within_grant: set[int] = set()
+        self.beyond_grant: set[int] = set()
+        self.hidden_from_grant: set[int] = set()
         self.derived = 0
         self.shown = 0
         self.hidden = 0
@@ -61,11 +85,35 @@ class Disclosed:
             self._seen.add(commitment)
             if not self.openings_fault:
                 try:
-                    self._opening(entry["index"], where, commitment, values)
+                    state = self._opening(entry["index"], where, commitment, values)
+                    self._remember(entry, state)
                 except (OpeningsError, ValueError, KeyError, TypeError, StopIteration) as error:
                     self.openings_fault = f"entry {entry['index']}: {error or 'an opening is missing'}"
         if self._is_first(entry) and not self.openings_fault:
             self._action(facts, entry, values)
+        if entry["kind"] == "openings.erased" and not self.openings_fault:
+            self._erased(entry)
+
+    def _remember(self, entry: Mapping[str, Any], state: str) -> None:
+        """Keep what an erasure is held against: which requests have openings here, or had, and whose they are."""
+        subject = entry["subject"]
+        if state == HELD:
+            self._opened.add(subject)
+        elif state == ERASED:
+            self.unlogged.add(subject)
+        if "binding" in entry["body"]:
+            self._agents[subject] = entry["body"]["binding"]["agent"]
+
+    def _erased(self, entry: Mapping[str, Any]) -> None:
+        """What was said of these requests up to here is gone; what is said after it may be there again."""
+        body = entry["body"]
+        for name in body["subjects"]:
+            if name in self._opened:
+                self.openings_fault = f"entry {entry['index']} erased the openings of {name}, and they are still here"
+            elif self._agents.get(name, body["agent"]) != body["agent"]:
+                # A hold on the agent that it was is what would have stood in the way.
+                self.openings_fault = f"entry {entry['index']} erased {name} as a request of another agent"
+            self.unlogged.discard(name)
 
     def _is_first(self, entry: Mapping[str, Any]) -> bool:
         """Whether the entry speaks of its action for the first time: then its parameters are opened here."""
@@ -81,9 +129,10 @@ class Disclosed:
     def finish(self) -> None:
         """After the last entry nothing may be left over."""
         if not self.openings_fault and next(self._lines, None) is not None:
-            self.openings_fault = "there are openings for commitments that are not in the log"
+            self.openings_fault = "there are openings for commitments that are not in the entries"
 
-    def _opening(self, index: int, where: str, commitment: str, values: dict[str, Any]) -> None:
+    def _opening(self, index: int, where: str, commitment: str, values: dict[str, Any]) -> str:
+        """Read one line, and return its state."""
         raw = next(self._lines)
         line = canonical.loads(raw)
         if canonical.dumps_json(line) != raw:
@@ -93,21 +142,28 @@ class Disclosed:
         state = line["state"]
         if state not in self.states:
             raise OpeningsError("an opening is in an unknown state")
+        if (state == WITHHELD) != self._withheld:
+            raise OpeningsError("either every opening is left out, as was asked for, or none is")
+        shapes.check(line, _LINES[state], "an opening")
+        # The name is not under the commitment once the key is derived, so it has to be the one that the binding has.
+        if "name" in line and where.startswith(_PARAMETERS) and line["name"] != where.removeprefix(_PARAMETERS):
+            raise OpeningsError(f"the opening of {where} is called something else")
         self.states[state] += 1
         if state != HELD:
-            return
-        # The name is not under the commitment once the key is derived, so it has to be the one that the binding has.
-        if where.startswith(_PARAMETERS) and line["name"] != where.removeprefix(_PARAMETERS):
-            raise OpeningsError(f"the opening of {where} is called something else")
+            return str(state)
         opening = commitments.Opening(line["name"], un_b64u(line["key"]), line["value"])
         if commitments.commitment_of(opening) != commitment:
             raise OpeningsError(f"the opening of {where} does not open its commitment")
         values[commitment] = line["value"]
+        return HELD
 
     def _action(self, facts: Facts, entry: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         body = entry["body"]
         binding = body["binding"]
-        if any(commitment not in values for commitment in binding["parameters"].values()):
+        hidden = any(commitment not in values for commitment in binding["parameters"].values())
+        if "grant" in body:
+            self._grant(facts, entry, values, hidden=hidden)
+        if hidden:
             self.hidden += 1
             return
         parameters = {name: values[commitment] for name, commitment in binding["parameters"].items()}
@@ -120,6 +176,19 @@ class Disclosed:
                 self.effects_fault = self.effects_fault or f"entry {entry['index']}: {fault}"
         if "display_digest" in body:
             self._card(entry, parameters, tool)
+
+    def _grant(self, facts: Facts, entry: Mapping[str, Any], values: Mapping[str, Any], *, hidden: bool) -> None:
+        """Whether the parameters are within the predicates of the grant that the decision rests on."""
+        predicates = facts.grants[entry["body"]["grant"]].statement["parameters"]
+        bound = entry["body"]["binding"]["parameters"]
+        index = entry["index"]
+        if not hidden:
+            opened = {name: values[commitment] for name, commitment in bound.items()}
+            (self.beyond_grant if grants.against_values(predicates, opened) else self.within_grant).add(index)
+        elif any(predicate["op"] != "any" for predicate in predicates.values()):
+            self.hidden_from_grant.add(index)
+        else:
+            self.within_grant.add(index)
 
     def _card(self, entry: Mapping[str, Any], parameters: Mapping[str, Any], tool: Mapping[str, Any] | None) -> None:
         body = entry["body"]

@@ -13,10 +13,39 @@ from imprimatur.verify.rulebook import BrokenRule, Rule
 
 @dataclass
 class PersonKey:
-    """A person's SSH key, in one line of an authorized_keys file."""
+    """A person's own key: SSH (`line`), or WebAuthn (`public_key` is the COSE key, like `credential` in base64url).
 
-    line: str
+    `purpose` is `signing` for a key that was enrolled with a signed statement, which counts once it is `vouched`; it is
+    `delegation` for one that the console registered, which signs root delegations and nothing else. `enrolled` is the
+    index of the entry, `enrolment` the digest of the statement, `vouched_by` a person, `first` or `console`.
+    """
+
+    kind: str
+    purpose: str
+    thumbprint: str
+    line: str = ""
+    public_key: str = ""
+    credential: str = ""
+    rp_id: str = ""
+    device_bound: bool = False
+    attested: bool = False
+    enrolled: int = -1
+    enrolment: str = ""
+    vouched: str = ""
+    vouched_by: str = ""
+    vouched_with: str = ""
+    lapsed: bool = False
     revoked_since: str = ""
+
+    @property
+    def in_force(self) -> bool:
+        """Whether what it signs now counts, for what it is for."""
+        return not self.revoked_since and not self.lapsed and (self.purpose == "delegation" or self.vouched != "")
+
+    @property
+    def signs_decisions(self) -> bool:
+        """Whether it signs answers, grants, changes and vouches now."""
+        return self.in_force and self.purpose == "signing"
 
 
 @dataclass
@@ -27,6 +56,41 @@ class Person:
     roles: list[str]
     active: bool = True
     keys: dict[str, PersonKey] = field(default_factory=dict)
+    introducers: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Change:
+    """A change that two people sign: what was proposed, by whom and with which key, and whether it was seconded."""
+
+    act: str
+    subject: str
+    document: dict[str, Any]
+    hold: bool
+    expires_at: str
+    proposer: str
+    key: str
+    proposed: str
+    seconder: str = ""
+    second_key: str = ""
+    seconded: str = ""
+
+
+@dataclass
+class Grant:
+    """A vote in advance, and what was used of it. `role` is what its reviewer answered as; `total` is in millionths."""
+
+    statement: dict[str, Any]
+    reviewer: str
+    role: str
+    key: str
+    assurance: str
+    device_bound: bool
+    issued: str
+    index: int
+    uses: int = 0
+    total: int = 0
+    revoked: bool = False
 
 
 @dataclass
@@ -62,7 +126,7 @@ class Delegation:
 
 @dataclass
 class Ballot:
-    """One vote that stands: who, with which key, what they said, and for which stage."""
+    """One vote that stands: who, with which key, what they said, for which stage, and when."""
 
     index: int
     person: str
@@ -71,6 +135,8 @@ class Ballot:
     stage: int
     assurance: str
     digest: str
+    cast: str
+    suggestion: str = ""
 
 
 @dataclass
@@ -93,6 +159,7 @@ class Request:
     settles: bool
     executor: str
     policy: str
+    parameters: list[str] = field(default_factory=list)
     display_digest: str = ""
     requested: int = -1
     expires_at: str = ""
@@ -100,6 +167,8 @@ class Request:
     reported: str = ""
     stages: list[dict[str, Any]] = field(default_factory=list)
     ballots: list[Ballot] = field(default_factory=list)
+    rests_on: list[int] = field(default_factory=list)
+    grant: str = ""
     swept: bool = False
 
 
@@ -111,6 +180,12 @@ class Totals:
     allowed: int = 0
     denied: int = 0
     by_people: int = 0
+    by_grants: int = 0
+    grants: int = 0
+    by_two: int = 0
+    tools_alone: int = 0
+    first_keys: int = 0
+    vouched_by_console: int = 0
     denials: int = 0
     assurance: dict[str, int] = field(default_factory=dict)
     redeemed: int = 0
@@ -123,7 +198,12 @@ class Facts:
     """Everything the rules look at. Changed only by the handlers of `history`, and only after their rules held."""
 
     realm: str
+    decision_key: str = ""
+    decision_keys: list[str] = field(default_factory=list)
+    log_vkeys: list[str] = field(default_factory=list)
+    retired_log_vkeys: list[str] = field(default_factory=list)
     index: int = 0
+    left_out: int = 0
     now: str = ""
     kind: str = ""
     founding: bool = True
@@ -131,6 +211,13 @@ class Facts:
     founding_policy: str = ""
     people: dict[str, Person] = field(default_factory=dict)
     person_keys: dict[str, str] = field(default_factory=dict)
+    person_thumbprints: dict[str, str] = field(default_factory=dict)
+    holders: list[str] = field(default_factory=list)
+    changes: dict[str, Change] = field(default_factory=dict)
+    ended_changes: dict[str, str] = field(default_factory=dict)
+    grants: dict[str, Grant] = field(default_factory=dict)
+    forgotten_grants: int = 0
+    statements: dict[str, str] = field(default_factory=dict)
     invitations: dict[str, dict[str, str]] = field(default_factory=dict)
     agents: dict[str, Agent] = field(default_factory=dict)
     agent_keys: dict[str, str] = field(default_factory=dict)
@@ -147,6 +234,7 @@ class Facts:
     signatures: dict[str, str] = field(default_factory=dict)
     sweeps: dict[str, int] = field(default_factory=dict)
     revocations: dict[str, str] = field(default_factory=dict)
+    legal_holds: dict[str, list[str]] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
     prepared: dict[str, Any] = field(default_factory=dict, compare=False)
 
@@ -171,10 +259,21 @@ class Facts:
             name: Agent(**{**item, "keys": {key: AgentKey(**known) for key, known in item["keys"].items()}})
             for name, item in rest.pop("agents").items()
         }
+        changes = {name: Change(**item) for name, item in rest.pop("changes").items()}
+        grants = {name: Grant(**item) for name, item in rest.pop("grants").items()}
         delegations = {name: Delegation(**item) for name, item in rest.pop("delegations").items()}
         requests = {
             name: Request(**{**item, "ballots": [Ballot(**ballot) for ballot in item["ballots"]]})
             for name, item in rest.pop("requests").items()
         }
         totals = Totals(**rest.pop("totals"))
-        return cls(people=people, agents=agents, delegations=delegations, requests=requests, totals=totals, **rest)
+        return cls(
+            people=people,
+            agents=agents,
+            changes=changes,
+            grants=grants,
+            delegations=delegations,
+            requests=requests,
+            totals=totals,
+            **rest,
+        )

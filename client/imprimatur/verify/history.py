@@ -11,25 +11,44 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from imprimatur.formats import canonical, dsse, encoding, entries, keys, merkle, shapes
-from imprimatur.verify import actions, agents, authority, people, rulebook, sweeps, votes
+from imprimatur.verify import (
+    actions,
+    agents,
+    authority,
+    changes,
+    grants,
+    log_keys,
+    people,
+    person_keys,
+    reviews,
+    rulebook,
+    signatures,
+    sweeps,
+    votes,
+)
 from imprimatur.verify.facts import Facts
 from imprimatur.verify.rulebook import BrokenRule
 
 __all__ = ["BrokenRule", "History"]
 
 MAX_ENVELOPE = 65_535
-SNAPSHOT = "imprimatur/history-snapshot/v1"
+SNAPSHOT = "imprimatur/history-snapshot/v4"
 _HOUSEKEEPING = 512
 
 Handler = Callable[[Facts, Mapping[str, Any]], None]
 
 HANDLERS: dict[str, Handler] = {
     **people.HANDLERS,
+    **person_keys.HANDLERS,
+    **changes.HANDLERS,
     **agents.HANDLERS,
     **authority.HANDLERS,
     **actions.HANDLERS,
     **votes.HANDLERS,
+    **reviews.HANDLERS,
+    **grants.HANDLERS,
     **sweeps.HANDLERS,
+    **log_keys.HANDLERS,
 }
 
 
@@ -43,12 +62,10 @@ class History:
     def __init__(self, realm: str | None = None, decision_keys: tuple[bytes, ...] | list[bytes] = ()) -> None:
         self._pinned_realm = realm
         self._pinned_keys = tuple(decision_keys)
-        self._key = b""
         self._range = merkle.CompactRange()
         self._last_leaf = entries.FIRST_PREV
         self._broken = False
         self.facts = Facts(realm=realm or "")
-        self.log_vkey = ""
 
     @property
     def size(self) -> int:
@@ -57,8 +74,8 @@ class History:
 
     @property
     def decision_key(self) -> bytes:
-        """The public key that signs entries; empty before entry 0."""
-        return self._key
+        """The public key that signs the next entry; empty before entry 0."""
+        return encoding.un_b64u(self.facts.decision_key)
 
     def root(self) -> bytes:
         """The root hash of the tree of the accepted entries."""
@@ -79,16 +96,38 @@ class History:
         people.end_founding(facts, entry)
         people.check_actor(facts, entry)
         self._judge(entry)
-        leaf = merkle.leaf_hash(raw)
-        self._range.append(leaf)
-        self._last_leaf = leaf.hex()
         kinds = facts.totals.kinds
         kinds[facts.kind] = kinds.get(facts.kind, 0) + 1
-        if index % _HOUSEKEEPING == _HOUSEKEEPING - 1:
-            actions.forget(facts)
-            authority.forget(facts)
+        self._append(merkle.leaf_hash(raw))
         self._broken = False
         return entry
+
+    def skip(self, leaf: bytes) -> None:
+        """Pass over the next entry, of which only the leaf hash is here: order, chain and tree go on, and no fact does.
+
+        What comes after is held to all rules but what only the left-out entry could fill: money that was spent out of
+        sight. It may say of nothing that it is so still: what was left out may have ended it. Entry 0 cannot be left
+        out. Raises BrokenRule.
+        """
+        if self._broken:
+            raise RuntimeError("this history is broken already; start anew or restore a snapshot")
+        self._broken = True
+        self.facts.index = self.size
+        self.facts.hold(self.size, rulebook.GENESIS, "entry 0 cannot be left out")
+        people.close_founding(self.facts)  # what founds the log is no request, and nothing else may be left out
+        self.facts.left_out += 1
+        self._append(leaf)
+        self._broken = False
+
+    def _append(self, leaf: bytes) -> None:
+        facts = self.facts
+        self._range.append(leaf)
+        self._last_leaf = leaf.hex()
+        if self.size % _HOUSEKEEPING == 0:
+            actions.forget(facts)
+            authority.forget(facts)
+            grants.forget(facts)
+            signatures.forget(facts)
 
     def _judge(self, entry: Mapping[str, Any]) -> None:
         try:
@@ -111,7 +150,9 @@ class History:
             raise BrokenRule(rulebook.ENVELOPE, index, str(error)) from error
         facts.hold(envelope.payload_type == dsse.PAYLOAD_TYPE, rulebook.ENVELOPE, "the payload is not a log entry")
         if index:
-            facts.hold(dsse.verify(envelope, self._key), rulebook.SIGNATURE, "the decision key did not sign this")
+            facts.hold(
+                dsse.verify(envelope, self.decision_key), rulebook.SIGNATURE, "the decision key did not sign this"
+            )
         try:
             entry = entries.parse(envelope.payload)
         except (canonical.CanonicalError, shapes.ShapeError) as error:
@@ -138,20 +179,19 @@ class History:
         if self._pinned_keys:
             facts.hold(key in self._pinned_keys, rule, "the decision key is not one that you trust")
         facts.hold(dsse.verify(envelope, key), rulebook.SIGNATURE, "the decision key did not sign this")
-        self._key = key
-        self.log_vkey = entry["body"]["log_vkey"]
+        log_keys.begin(facts, entry["body"])
 
     def snapshot(self) -> dict[str, Any]:
         """Everything needed to go on later, as JSON values. Keep it where only the notary writes."""
         if self._broken:
             raise RuntimeError("a broken history has no snapshot")
+        if self.facts.left_out:
+            raise RuntimeError("a history with entries left out has no snapshot")
         return {
             "typ": SNAPSHOT,
             "size": self.size,
             "hashes": [item.hex() for item in self._range.hashes],
             "last_leaf": self._last_leaf,
-            "decision_key": encoding.b64u(self._key),
-            "log_vkey": self.log_vkey,
             "facts": self.facts.as_json(),
         }
 
@@ -171,14 +211,12 @@ class History:
                 snapshot["size"], [bytes.fromhex(item) for item in snapshot["hashes"]]
             )
             history._last_leaf = snapshot["last_leaf"]
-            history._key = encoding.un_b64u(snapshot["decision_key"])
-            history.log_vkey = snapshot["log_vkey"]
             history.facts = Facts.from_json(snapshot["facts"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a snapshot of a history: {error}") from error
         if realm is not None and history.size and history.facts.realm != realm:
             raise ValueError("the snapshot is of another realm")
-        if decision_keys and history.size and history._key not in decision_keys:
+        if decision_keys and history.size and encoding.un_b64u(history.facts.decision_keys[0]) not in decision_keys:
             raise ValueError("the snapshot was made under another decision key")
         return history
 

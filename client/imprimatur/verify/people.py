@@ -1,14 +1,15 @@
-"""Who there is: the founding roster, people, their roles and keys, and who may write which kind of entry."""
+"""Who there is: the founding roster, people and their roles, and who may write which kind of entry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from imprimatur.formats import canonical, digests, note, sshsig
+from imprimatur.formats import canonical, digests, note, signing
 from imprimatur.formats.encoding import un_b64u
-from imprimatur.verify import rulebook
-from imprimatur.verify.facts import Facts, Person, PersonKey
+from imprimatur.rules import administration
+from imprimatur.verify import changes, log_keys, rulebook, signatures
+from imprimatur.verify.facts import Facts, Person
 
 ROSTER_TAG = "imprimatur/roster/v1"
 ADMIN = "admin"
@@ -18,10 +19,16 @@ CONSOLE = "console"
 FOUNDING = frozenset({"log.genesis", "person.added"})
 """What the system may write of its own accord, and only before anything else has happened."""
 
+SSO = "sso"
+"""The service that follows what people's groups at the identity provider say of their roles."""
+
+_LOG_KEYS = frozenset({"log.decision_key_changed", "log.key_added", "log.key_retired"})
 _ADMIN_ONLY = frozenset(
     {
         "person.added",
         "person.changed",
+        "person.login_reset",
+        "change.proposed",
         "agent.invited",
         "agent.resumed",
         "tool.registered",
@@ -29,29 +36,41 @@ _ADMIN_ONLY = frozenset(
         "policy.activated",
         "pause.lifted",
         "spend.corrected",
+        "hold.placed",
+        "hold.lifted",
     }
 )
 _CONSOLE_MAY = frozenset(
     {
         "person.added",
         "person.changed",
+        "person.login_reset",
         "person.key_added",
+        "person.key_vouched",
         "person.key_revoked",
         "agent.key_revoked",
         "agent.suspended",
         "agent.resumed",
+        *_LOG_KEYS,
     }
 )
 """What the operator may do at the console of the machine, where no admin is at hand. Counted, and said in reports."""
 
 _PEOPLE_ONLY = frozenset(
     {
+        "person.away",
+        "person.back",
         "person.key_added",
+        "person.key_enrolled",
+        "person.key_vouched",
         "person.key_revoked",
+        "change.seconded",
         "agent.suspended",
         "pause.set",
         "vote.cast",
         "vote.recalled",
+        "review.claimed",
+        "grant.issued",
         "action.looked_over",
     }
 )
@@ -70,7 +89,7 @@ _AGENTS_MAY = frozenset(
         "comment.added",
     }
 )
-_SERVER_NEVER = frozenset({"agent.key_rotated", "delegation.issued", "action.requested"})
+_SERVER_NEVER = frozenset({"agent.key_rotated", "delegation.issued", "action.requested"}) | _LOG_KEYS
 
 
 def end_founding(facts: Facts, entry: Mapping[str, Any]) -> None:
@@ -78,7 +97,13 @@ def end_founding(facts: Facts, entry: Mapping[str, Any]) -> None:
 
     Until then only the system acts, so that nobody's authority is older than the roster that entry 0 commits to.
     """
-    if not facts.founding or (entry["kind"] in FOUNDING and entry["actor"]["type"] == "system"):
+    if facts.founding and not (entry["kind"] in FOUNDING and entry["actor"]["type"] == "system"):
+        close_founding(facts)
+
+
+def close_founding(facts: Facts) -> None:
+    """Hold that the people of the founding are those promised, once."""
+    if not facts.founding:
         return
     facts.founding = False
     roster = [{"person": person, "name": known.name, "roles": known.roles} for person, known in facts.people.items()]
@@ -90,6 +115,10 @@ def check_actor(facts: Facts, entry: Mapping[str, Any]) -> None:
     """The actor exists, is active, and is of the sort that may write this kind. No agent ever widens authority."""
     kind, actor = entry["kind"], entry["actor"]
     rule = rulebook.ACTOR
+    if kind != "delegation.issued" and signatures.signed_part(entry["body"]) is None:
+        plain = actor.get("assurance", signatures.SESSION) == signatures.SESSION
+        plain = plain and (actor["type"] != "person" or "key" not in actor)
+        facts.hold(plain, rulebook.EVIDENCE, "it claims a person's key, and nobody signed anything")
     if facts.founding:
         return
     if actor["type"] == "agent":
@@ -99,12 +128,15 @@ def check_actor(facts: Facts, entry: Mapping[str, Any]) -> None:
     elif actor["type"] == "person":
         person = facts.people.get(actor["id"])
         facts.hold(person is not None and person.active, rule, "this person is not there, or no longer active")
-        facts.hold(
-            kind not in _ADMIN_ONLY or (person is not None and ADMIN in person.roles), rule, f"{kind} needs an admin"
-        )
+        # What two people signed, one of the two may put in force: `changes` holds that it is one of them, or an admin.
+        admin = kind in _ADMIN_ONLY and not (kind in signing.CHANGES and "change" in entry["body"])
+        facts.hold(not admin or (person is not None and ADMIN in person.roles), rule, f"{kind} needs an admin")
         facts.hold(kind not in ("agent.key_rotated", "action.requested"), rule, f"nobody writes {kind} for an agent")
+        facts.hold(kind not in _LOG_KEYS, rule, "the log's own keys change at the console and nowhere else")
     elif actor["type"] == "system" and actor["id"] == CONSOLE and kind in _CONSOLE_MAY:
         facts.totals.by_console += 1
+    elif actor["type"] == "service" and actor["id"] == SSO and kind == "person.changed":
+        pass  # `_changed` holds what it may change
     else:
         facts.hold(
             kind not in _ADMIN_ONLY and kind not in _PEOPLE_ONLY and kind not in _SERVER_NEVER,
@@ -126,11 +158,9 @@ def may_act_for(facts: Facts, actor: Mapping[str, Any], *people: str) -> bool:
     return actor["id"] in people or is_admin(facts, actor["id"])
 
 
-def key_in_force(facts: Facts, person: str, fingerprint: str) -> PersonKey | None:
-    """A person's key that is not revoked now, or None."""
-    known = facts.people.get(person)
-    key = known.keys.get(fingerprint) if known is not None else None
-    return key if key is not None and not key.revoked_since else None
+def two_person(facts: Facts) -> bool:
+    """Whether two people sign what widens authority: from the moment two have ever held signing keys."""
+    return administration.two_person(facts.holders)
 
 
 def _genesis(facts: Facts, entry: Mapping[str, Any]) -> None:
@@ -147,26 +177,38 @@ def _genesis(facts: Facts, entry: Mapping[str, Any]) -> None:
         rulebook.GENESIS,
         "the log key is the decision key: one key never has two purposes",
     )
+    log_keys.hold_continued(facts, body)
     facts.roster, facts.founding_policy = body["roster"], body["policy"]
 
 
 def _added(facts: Facts, entry: Mapping[str, Any]) -> None:
-    body = entry["body"]
+    body, actor = entry["body"], entry["actor"]
     facts.hold(body["person"] not in facts.people, rulebook.PEOPLE, "this person was added before")
     facts.hold(
         body["person"] not in facts.agents and not body["person"].startswith("ag_"),
         rulebook.PEOPLE,
         "an agent is not a person",
     )
-    facts.people[body["person"]] = Person(body["name"], list(body["roles"]))
+    proposer = changes.put_in_force(facts, entry)
+    person = Person(body["name"], list(body["roles"]))
+    if proposer or actor["type"] == "person":
+        person.introducers = [proposer or actor["id"]]
+    facts.people[body["person"]] = person
 
 
 def _changed(facts: Facts, entry: Mapping[str, Any]) -> None:
-    body = entry["body"]
+    body, actor = entry["body"], entry["actor"]
     person = facts.people.get(body["person"])
     if person is None:
         facts.hold(False, rulebook.PEOPLE, "there is no such person")
         return
+    if actor["type"] == "service":
+        facts.hold(
+            set(body) <= {"person", "roles", "reason"},
+            rulebook.ACTOR,
+            "single sign-on changes roles and nothing else of a person",
+        )
+    changes.put_in_force(facts, entry, person.roles)
     if (person.active and body.get("active") is False) or ("roles" in body and set(person.roles) - set(body["roles"])):
         facts.revocations[str(facts.index)] = entry["kind"]
     person.roles = list(body.get("roles", person.roles))
@@ -174,55 +216,43 @@ def _changed(facts: Facts, entry: Mapping[str, Any]) -> None:
     person.name = body.get("name", person.name)
 
 
-def _key_added(facts: Facts, entry: Mapping[str, Any]) -> None:
-    body, rule = entry["body"], rulebook.PERSON_KEY
-    person = facts.people.get(body["person"])
+def _login_reset(facts: Facts, entry: Mapping[str, Any]) -> None:
+    """Whoever resets a login could sit at it: they vouch for nothing of this person's, and what waited for a voucher
+    is void."""
+    person, actor = facts.people.get(entry["body"]["person"]), entry["actor"]
     if person is None:
         facts.hold(False, rulebook.PEOPLE, "there is no such person")
         return
-    try:
-        key = sshsig.parse_public_key(body["key"])
-    except sshsig.SshSigError as error:
-        facts.hold(False, rule, str(error))
-        return
-    facts.hold(key.fingerprint == body["fingerprint"], rule, "the fingerprint is of another key")
-    facts.hold(body["fingerprint"] not in facts.person_keys, rule, "this key was registered before")
-    actor = entry["actor"]
-    # Whoever registers a key can sign with it: not even another admin does it for them.
-    facts.hold(
-        actor["id"] == (CONSOLE if actor["type"] == "system" else body["person"]),
-        rulebook.ACTOR,
-        "only the person, or the operator at the console, registers a key of theirs",
-    )
-    person.keys[body["fingerprint"]] = PersonKey(body["key"])
-    facts.person_keys[body["fingerprint"]] = body["person"]
+    if actor["type"] == "person" and actor["id"] not in person.introducers:
+        person.introducers.append(actor["id"])
+    for key in person.keys.values():
+        key.lapsed = key.lapsed or (key.purpose == "signing" and not key.vouched)
 
 
-def _key_revoked(facts: Facts, entry: Mapping[str, Any]) -> None:
-    body, rule = entry["body"], rulebook.PERSON_KEY
-    person = facts.people.get(body["person"])
-    key = person.keys.get(body["fingerprint"]) if person is not None else None
-    if key is None:
-        facts.hold(False, rule, "this person has no such key")
-        return
+def _away(facts: Facts, entry: Mapping[str, Any]) -> None:
+    body = entry["body"]
+    _check_own(facts, entry)
+    facts.hold(facts.now < body["until"] and body["from"] < body["until"], rulebook.PEOPLE, "it is over already")
+    delegate = body.get("delegate")
     facts.hold(
-        not key.revoked_since or body["since"] < key.revoked_since, rule, "the key is revoked from an earlier time"
+        delegate is None or (delegate in facts.people and delegate != body["person"]),
+        rulebook.PEOPLE,
+        "who stands in is another person",
     )
-    facts.hold(body["since"] <= facts.now, rule, "a revocation cannot begin in the future")
-    actor = entry["actor"]
-    facts.hold(
-        may_act_for(facts, actor, body["person"]),
-        rulebook.ACTOR,
-        "only the person or an admin revokes a key",
-    )
-    key.revoked_since = body["since"]
-    facts.revocations[str(facts.index)] = entry["kind"]
+
+
+def _check_own(facts: Facts, entry: Mapping[str, Any]) -> None:
+    person = entry["body"]["person"]
+    facts.hold(person in facts.people, rulebook.PEOPLE, "there is no such person")
+    may = may_act_for(facts, entry["actor"], person)
+    facts.hold(may, rulebook.ACTOR, "only the person or an admin says whether they are away")
 
 
 HANDLERS: dict[str, Callable[[Facts, Mapping[str, Any]], None]] = {
     "log.genesis": _genesis,
     "person.added": _added,
     "person.changed": _changed,
-    "person.key_added": _key_added,
-    "person.key_revoked": _key_revoked,
+    "person.login_reset": _login_reset,
+    "person.away": _away,
+    "person.back": _check_own,
 }

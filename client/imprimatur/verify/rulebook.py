@@ -37,43 +37,73 @@ TIME = Rule(7, "time", "Time never runs backwards.")
 GENESIS = Rule(8, "genesis", "Entry 0, and only it, begins the log; its keys are the pinned ones.")
 ACTOR = Rule(9, "actor", "Who acts exists, is active, and may do this. Agents never widen authority.")
 FOUNDING = Rule(10, "founding", "The first people and the first policy are those that entry 0 commits to.")
-PEOPLE = Rule(11, "people", "A person is added once, and only an admin changes people and roles.")
-PERSON_KEY = Rule(12, "person-key", "A person's key is sound, belongs to one person, and stays revoked.")
+PEOPLE = Rule(
+    11, "people", "A person is added once; an admin changes people and roles, single sign-on nothing but roles."
+)
+PERSON_KEY = Rule(
+    12, "person-key", "A person's key proves its possession, belongs to one person and no agent, and stays revoked."
+)
 ENROLMENT = Rule(13, "enrolment", "An agent has an invitation used once and in time, and an id derived from its key.")
 AGENT_KEY = Rule(14, "agent-key", "A key follows another only by the old key's signature, and is never taken up again.")
 DELEGATION_SIGNATURE = Rule(
-    15, "delegation-signature", "The issuer named in a delegation signed it: a person's SSH key or the agent's own key."
+    15,
+    "delegation-signature",
+    "The issuer named in a delegation, a person or an agent, signed it with a key of its own.",
 )
 DELEGATION_ISSUER = Rule(16, "delegation-issuer", "Only an admin issues a root; only a subject of the parent a child.")
 NARROWING = Rule(17, "narrowing", "A child delegation is within its live parent in every facet, 16 links at most.")
 REVOCATION = Rule(18, "revocation", "What is revoked was there, is revoked once, and by someone who may.")
 TOOL = Rule(19, "tool", "The registry changes by an admin's hand, each version under its own digest.")
-POLICY = Rule(20, "policy", "A policy is active under its own digest, numbers count up, an admin activates it.")
+POLICY = Rule(
+    20,
+    "policy",
+    "A policy is active under its own digest, by an admin; a verdict names a fitting rule of its request's own.",
+)
 PAUSE = Rule(21, "pause", "A pause is set and lifted by an admin, and while it stands nothing it covers is redeemed.")
 REQUEST = Rule(
     22, "request", "The agent signed its wish with its own key, over the commitments that the binding holds."
 )
-REPLAY = Rule(23, "replay", "A request id and an agent's signed request are used once.")
+REPLAY = Rule(
+    23, "replay", "A request id, an agent's signed request and a person's statement are each used once, at their time."
+)
 AUTHORITY = Rule(
     24, "authority", "Whatever is allowed or redeemed lies within a chain of live delegations at that moment."
 )
 RISK = Rule(
-    25, "risk", "Nothing is approved below its floor: unknown or destructive is HIGH, irreversible asks a person."
+    25, "risk", "Nothing is below its rule or its floor: unknown or destructive is HIGH, irreversible asks a person."
 )
 STATE = Rule(26, "state", "A request moves only along the table of states, and never comes back from an end.")
 SAME_ACTION = Rule(
     27, "same-action", "A decision, a vote, a redemption and a report name the action that was asked for."
 )
-STATEMENT = Rule(28, "statement", "A vote's statement is the request's in every field, by its reviewer, and in time.")
-EVIDENCE = Rule(29, "evidence", "A vote's evidence holds, is the reviewer's, and reaches the assurance it is given.")
+STATEMENT = Rule(28, "statement", "A statement says what its entry says in every field, in its signer's name, in time.")
+EVIDENCE = Rule(
+    29, "evidence", "Evidence holds, by a key of the signer in force for that use, and gives the assurance it is given."
+)
 ELIGIBLE = Rule(30, "eligible", "Nobody votes who may not: owner, beneficiary, issuer, twice by person or by key.")
-QUORUM = Rule(31, "quorum", "What needs people is approved by enough different people, each with a key of their own.")
+QUORUM = Rule(
+    31,
+    "quorum",
+    "What needs people is approved by as many as its rule asks, all different, each with a key of their own.",
+)
 WINDOW = Rule(32, "window", "Nothing is approved, confirmed or redeemed after its time; silence never approves.")
 REDEEM_ONCE = Rule(33, "redeem-once", "An approval is redeemed at most once.")
 SPEND = Rule(34, "spend", "No reservation ever passes the limit of any delegation in the chain.")
 OUTCOME = Rule(35, "outcome", "An outcome belongs to a redeemed action; a late one says so.")
 CASCADE = Rule(36, "cascade", "A sweep names the revocation that caused it, and its total is what it swept.")
 REFERENCE = Rule(37, "reference", "An index inside an entry points at the earlier entry it speaks of.")
+VOUCHING = Rule(
+    38, "vouching", "A signing key counts once a holder vouches for it who neither owns it nor introduced its owner."
+)
+TWO_PEOPLE = Rule(
+    39, "two-people", "Once two people held signing keys, what widens authority is signed by two, as it is, used once."
+)
+GRANT = Rule(40, "grant", "A vote in advance is by somebody who may answer, and is used within all that it says.")
+ASKING = Rule(41, "asking", "Nobody is asked about a request, or claims it, who may not answer it.")
+HOLD = Rule(42, "hold", "What a legal hold covers is not erased; nothing is erased before its request has ended.")
+LOG_KEY = Rule(
+    43, "log-key", "A decision key is followed by one that it names and that proves itself; no key has two uses."
+)
 
 RULES: tuple[Rule, ...] = tuple(
     sorted((item for item in list(globals().values()) if isinstance(item, Rule)), key=lambda rule: rule.number)

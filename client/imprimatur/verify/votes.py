@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from imprimatur.formats import canonical, digests, shapes, sshsig, statement
+from imprimatur.formats import digests, statement
 from imprimatur.formats.timestamps import format_time, parse_time
 from imprimatur.rules import quorum, states
 from imprimatur.rules.risk import Risk
-from imprimatur.verify import authority, people, rulebook
+from imprimatur.verify import authority, rulebook, signatures
 from imprimatur.verify.facts import Ballot, Facts, Request
 
 CONFIRMATION_WINDOW = timedelta(minutes=15)
-GRACE = timedelta(seconds=5)
-"""For clocks that differ a little, and a statement that waited for its batch."""
 
 _FINAL = ("acknowledge", "flag")
 
@@ -34,11 +33,17 @@ def _cast(facts: Facts, entry: Mapping[str, Any]) -> None:
         return
     facts.hold(entry["subject"] == body["request"], rulebook.REFERENCE, "its subject is another request")
     raw = body["statement"].encode("utf-8")
-    said = _parse(facts, raw)
-    _check_statement(facts, entry, said, request)
+    said = signatures.read(facts, raw, statement.TYP)
+    _check_statement(facts, said, request, body["request"])
+    facts.hold(said["version"] == body["version"], rulebook.STATEMENT, "its version is not the entry's")
+    facts.hold(said.get("suggestion_commitment") == body.get("suggestion"), rulebook.STATEMENT, "it suggests otherwise")
+    facts.hold(
+        all(ballot.decision != "deny" for ballot in request.ballots), rulebook.STATE, "somebody denied it already"
+    )
+    proven = _stated(facts, entry, raw, said, body)
     counting = _counting(facts, request)
     tally = _tally(facts, request, counting)
-    key, assurance = _check_evidence(facts, entry, raw, said)
+    key, assurance = proven.key, proven.assurance
     decision = said["decision"]
     if decision in quorum.KINDS:
         facts.hold(facts.now <= request.expires_at, rulebook.WINDOW, "the time to answer was over")
@@ -47,8 +52,8 @@ def _cast(facts: Facts, entry: Mapping[str, Any]) -> None:
         stage = quorum.Stage(**request.stages[tally.stage])
         facts.hold(decision == stage.kind, rulebook.STATEMENT, f"the open stage asks to {stage.kind}")
         facts.hold(said["role"] == stage.role, rulebook.STATEMENT, f"the open stage is answered as {stage.role}")
-        least = facts.policies[request.policy].get("assurance", "H2")
-        facts.hold(assurance >= least, rulebook.EVIDENCE, f"an approval needs {least}, and this is {assurance}")
+        check_sure(facts, request.policy, request.risk, assurance, proven.device_bound)
+        facts.hold("suggestion" not in body, rulebook.STATEMENT, "whoever suggests something else denies this")
         if decision == "confirm":
             counted = {ballot.digest for ballot in counting if ballot.decision == "approve"}
             facts.hold(
@@ -57,13 +62,25 @@ def _cast(facts: Facts, entry: Mapping[str, Any]) -> None:
     else:
         facts.hold(decision == "deny", rulebook.STATEMENT, f"{decision} is not an answer to a request")
         stage = quorum.Stage(**request.stages[min(tally.stage, len(request.stages) - 1)])
-    _check_eligible(facts, request, request.ballots, person=actor["id"], key=key, stage=stage)
+    check_eligible(facts, request, request.ballots, person=actor["id"], key=key, stage=stage)
     facts.hold(
         all(ballot.person != actor["id"] for ballot in request.ballots) or _policy(facts, request)["single_human"],
         rulebook.ELIGIBLE,
         "this person's vote stands already",
     )
-    request.ballots.append(Ballot(facts.index, actor["id"], key, decision, said["stage"], assurance, vote_digest(raw)))
+    request.ballots.append(
+        Ballot(
+            index=facts.index,
+            person=actor["id"],
+            key=key,
+            decision=decision,
+            stage=said["stage"],
+            assurance=assurance,
+            digest=vote_digest(raw),
+            cast=facts.now,
+            suggestion=body.get("suggestion", ""),
+        )
+    )
     after = _tally(facts, request, _counting(facts, request))
     if quorum.vote_event(request.state, after) == "stage_met":
         request.state = states.next_state(request.state, "stage_met")
@@ -79,7 +96,7 @@ def _counting(facts: Facts, request: Request) -> list[Ballot]:
     return [
         ballot
         for ballot in request.ballots
-        if not _against(
+        if not against(
             facts,
             request,
             [other for other in request.ballots if other is not ballot],
@@ -105,6 +122,8 @@ def _recalled(facts: Facts, entry: Mapping[str, Any]) -> None:
         facts.hold(False, rulebook.REFERENCE, "no such vote stands")
         return
     facts.hold(ballot.person == entry["actor"]["id"], rulebook.ACTOR, "a vote is recalled by whoever cast it")
+    if "signed" in body:
+        _check_recall(facts, entry, request, ballot)
     request.ballots.remove(ballot)
     # An approval that rested on the vote cannot be redeemed any more, whatever is written next.
     request.swept = request.swept or request.state == "APPROVED"
@@ -112,21 +131,35 @@ def _recalled(facts: Facts, entry: Mapping[str, Any]) -> None:
         request.state = "PENDING"
 
 
+def _check_recall(facts: Facts, entry: Mapping[str, Any], request: Request, ballot: Ballot) -> None:
+    """The signature on a recall: by the same person, over this very vote. A click recalls as well."""
+    body, rule = entry["body"], rulebook.STATEMENT
+    raw = body["signed"]["statement"].encode("utf-8")
+    said = signatures.read(facts, raw, statement.TYP)
+    facts.hold(said["decision"] == "recall", rule, "it recalls nothing")
+    _check_statement(facts, said, request, body["request"])
+    facts.hold(said.get("prev_vote") == ballot.digest, rule, "it recalls another vote")
+    facts.hold("suggestion_commitment" not in said, rule, "it suggests something")
+    _stated(facts, entry, raw, said, body["signed"])
+
+
 def _looked_over(facts: Facts, entry: Mapping[str, Any]) -> None:
-    body, actor = entry["body"], entry["actor"]
-    facts.hold(actor["type"] == "person", rulebook.ACTOR, "only people look things over")
+    body, rule = entry["body"], rulebook.STATEMENT
+    facts.hold(entry["actor"]["type"] == "person", rulebook.ACTOR, "only people look things over")
     raw = body["statement"].encode("utf-8")
-    said = _parse(facts, raw)
-    facts.hold(said["request"] == body["request"], rulebook.STATEMENT, "the statement is about another request")
-    facts.hold(said["realm"] == facts.realm, rulebook.REALM, "the statement is of another realm")
-    facts.hold(said["decision"] in _FINAL, rulebook.STATEMENT, "looking over ends in acknowledge or flag")
+    said = signatures.read(facts, raw, statement.TYP)
+    facts.hold(said["request"] == body["request"], rule, "the statement is about another request")
+    request = facts.requests.get(body["request"])
+    if request is not None:  # what has ended is forgotten, and looking at it gives nobody anything
+        same = (said["agent"], said["action_digest"]) == (request.agent, request.action_digest)
+        facts.hold(same, rule, "the statement is about another action")
+    facts.hold(said["decision"] in _FINAL, rule, "looking over ends in acknowledge or flag")
     facts.hold(
         (said["decision"] == "flag") == (body["verdict"] == "flagged"),
-        rulebook.STATEMENT,
+        rule,
         "the entry says something else than the statement",
     )
-    _check_author(facts, entry, said)
-    _check_evidence(facts, entry, raw, said)
+    _stated(facts, entry, raw, said, body)
 
 
 def check_quorum(facts: Facts, request: Request, indexes: list[int]) -> None:
@@ -139,28 +172,43 @@ def check_quorum(facts: Facts, request: Request, indexes: list[int]) -> None:
         facts.hold(ballot.stage < len(request.stages), rulebook.QUORUM, "a vote is for a stage that does not exist")
         stage = quorum.Stage(**request.stages[ballot.stage])
         others = [other for other in named if other is not ballot]
-        _check_eligible(facts, request, others, person=ballot.person, key=ballot.key, stage=stage)
+        check_eligible(facts, request, others, person=ballot.person, key=ballot.key, stage=stage)
     tally = _tally(facts, request, named)
     missing = ", ".join(f"{stage.count} x {stage.role} to {stage.kind}" for stage in tally.needs)
     facts.hold(tally.outcome == "approved", rulebook.QUORUM, f"too few people: {missing} missing")
     if _policy(facts, request)["single_human"]:
         facts.totals.single_human += 1
+    request.rests_on = list(indexes)
 
 
-def _parse(facts: Facts, raw: bytes) -> dict[str, Any]:
-    try:
-        return statement.parse(raw)
-    except (canonical.CanonicalError, shapes.ShapeError) as error:
-        facts.hold(False, rulebook.STATEMENT, f"the statement is malformed: {error}")
-        raise AssertionError from error  # hold has raised
+def check_still_stands(facts: Facts, request: Request) -> None:
+    """An approval is redeemed only while every vote that it rests on counts: none by a key revoked from before it."""
+    for ballot in request.ballots:
+        if ballot.index in request.rests_on:
+            facts.hold(
+                signatures.key_counts_then(facts, ballot.person, ballot.key, ballot.cast),
+                rulebook.QUORUM,
+                "a vote that it rests on was signed with a key that was revoked from before that time",
+            )
 
 
-def _check_statement(facts: Facts, entry: Mapping[str, Any], said: Mapping[str, Any], request: Request) -> None:
-    body, rule = entry["body"], rulebook.STATEMENT
-    facts.hold(said["realm"] == facts.realm, rulebook.REALM, "the statement is of another realm")
+def check_sure(facts: Facts, policy: str, risk: str, assurance: str, device_bound: bool) -> None:
+    """An approval is as sure as the policy asks for this risk."""
+    asked = facts.policies[policy]
+    least = asked.get("assurance", "H2")
+    facts.hold(assurance >= least, rulebook.EVIDENCE, f"an approval needs {least}, and this is {assurance}")
+    facts.hold(
+        device_bound or risk not in asked.get("device_bound", ()),
+        rulebook.EVIDENCE,
+        f"an approval of {risk} needs a key that never leaves its device",
+    )
+
+
+def _check_statement(facts: Facts, said: Mapping[str, Any], request: Request, name: str) -> None:
+    """The statement is about this request as it is."""
+    rule = rulebook.STATEMENT
     wanted = {
-        "request": body["request"],
-        "version": body["version"],
+        "request": name,
         "agent": request.agent,
         "risk": request.risk,
         "reversibility": request.reversibility,
@@ -168,61 +216,46 @@ def _check_statement(facts: Facts, entry: Mapping[str, Any], said: Mapping[str, 
         "display_digest": request.display_digest,
         "delegation": request.delegation,
     }
-    for name, value in wanted.items():
-        facts.hold(said[name] == value, rule, f"its {name} is not the request's")
+    for field, value in wanted.items():
+        facts.hold(said[field] == value, rule, f"its {field} is not the request's")
     facts.hold(said["policy"] in (request.policy, facts.policy), rule, "its policy is not the request's")
+    facts.hold("constraints" not in said, rule, "it names conditions, and nobody holds an action to them")
     links = authority.chain_of(facts, request.delegation)
     document = links[-1][1].document if links else {}
     facts.hold(
         said.get("on_behalf_of") == document.get("on_behalf_of"), rule, "it acts for somebody else than the action"
     )
-    facts.hold(said["log_size"] <= facts.index, rule, "it has seen a log that did not exist yet")
-    _check_author(facts, entry, said)
 
 
-def _check_author(facts: Facts, entry: Mapping[str, Any], said: Mapping[str, Any]) -> None:
-    body, rule = entry["body"], rulebook.STATEMENT
-    facts.hold(said["reviewer"] == entry["actor"]["id"], rule, "it is somebody else's statement")
-    facts.hold(said.get("reason_commitment") == body.get("reason"), rule, "its reason is another one")
-    facts.hold(
-        said["issued_at"] <= format_time(parse_time(facts.now) + GRACE)
-        and facts.now <= format_time(parse_time(said["expires_at"]) + GRACE),
-        rule,
-        "the statement is of another time",
+def _stated(
+    facts: Facts, entry: Mapping[str, Any], raw: bytes, said: Mapping[str, Any], part: Mapping[str, Any]
+) -> signatures.Proven:
+    """Hold that the actor stated this, now and once; `part` holds the evidence. Returns what that evidence gives."""
+    actor, rule = entry["actor"], rulebook.STATEMENT
+    facts.hold(said["reviewer"] == actor["id"], rule, "it is somebody else's statement")
+    facts.hold(said.get("reason_commitment") == entry["body"].get("reason"), rule, "its reason is another one")
+    proven = signatures.check(
+        facts,
+        person=actor["id"],
+        typ=statement.TYP,
+        raw=raw,
+        evidence=part["evidence"],
+        named=said.get("credential"),
+        session=True,
     )
+    signatures.check_actor(facts, entry, proven, exactly=True)
+    signatures.use(facts, raw, said)
+    return replace(proven, assurance=actor.get("assurance", signatures.SESSION))
 
 
-def _check_evidence(facts: Facts, entry: Mapping[str, Any], raw: bytes, said: Mapping[str, Any]) -> tuple[str, str]:
-    """The key ("" for a session) and the assurance that the evidence really gives."""
-    evidence, actor, rule = entry["body"]["evidence"], entry["actor"], rulebook.EVIDENCE
-    key, assurance = "", "H0"
-    if evidence["kind"] == "ssh":
-        known = people.key_in_force(facts, actor["id"], evidence["key"])
-        facts.hold(known is not None, rule, "the key is not the reviewer's, or no longer")
-        try:
-            good = known is not None and sshsig.verify(
-                evidence["value"], raw, statement.SSH_NAMESPACE, sshsig.parse_public_key(known.line)
-            )
-        except sshsig.SshSigError as error:
-            facts.hold(False, rule, str(error))
-        facts.hold(good, rule, "the reviewer's key did not sign the statement")
-        key, assurance = evidence["key"], "H2"
-        facts.hold(said.get("credential", key) == key, rule, "the statement names another key")
-    elif evidence["kind"] == "webauthn":
-        facts.hold(False, rule, "no entry ties this passkey to a person, so it shows nothing")
-    facts.hold(actor.get("assurance", "H0") == assurance, rule, f"the evidence gives {assurance}, not what is stated")
-    facts.hold(actor.get("key", key) == key, rule, "the entry names another key than the evidence")
-    return key, assurance
-
-
-def _check_eligible(
+def check_eligible(
     facts: Facts, request: Request, counted: list[Ballot], *, person: str, key: str, stage: quorum.Stage
 ) -> None:
-    found = _against(facts, request, counted, person=person, key=key, stage=stage)
+    found = against(facts, request, counted, person=person, key=key, stage=stage)
     facts.hold(not found, rulebook.ELIGIBLE, "; ".join(found))
 
 
-def _against(
+def against(
     facts: Facts, request: Request, counted: list[Ballot], *, person: str, key: str, stage: quorum.Stage
 ) -> list[str]:
     """Why this person may not answer this stage, given the votes of others that count."""
@@ -234,7 +267,7 @@ def _against(
         roles=known.roles,
         human=True,
         active=known.active,
-        keys=[name for name, item in known.keys.items() if not item.revoked_since],
+        keys=[name for name, item in known.keys.items() if item.signs_decisions],
         name=known.name,
     )
     links = authority.chain_of(facts, request.delegation) or []
@@ -250,6 +283,11 @@ def _against(
     )
     found = quorum.ineligible(candidate, circumstances, key or None, stage)
     return [reason.sentence for reason in found]
+
+
+def missing(facts: Facts, request: Request) -> tuple[quorum.Stage, ...]:
+    """The stages that still wait for answers, the open one first."""
+    return _tally(facts, request, _counting(facts, request)).needs
 
 
 def _policy(facts: Facts, request: Request) -> dict[str, Any]:
