@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
 
 
 class AuditConfig(AppConfig):
@@ -8,6 +9,13 @@ class AuditConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the handlers of outbox and inbox, and the sentences of the log's own kinds."""
-        from audit import kinds  # noqa: F401  # importing registers
-        from audit.evidence import jobs  # noqa: F401  # importing registers
+        """Bind every connection; register the handlers of outbox and inbox, mirrored rows, sentences."""
+        from audit import (
+            authorizer,
+            holds,
+            kinds,  # noqa: F401  # importing registers
+        )
+        from audit.evidence import jobs, shipping  # noqa: F401  # importing registers
+
+        holds.hook()
+        connection_created.connect(authorizer.bind, dispatch_uid="audit.authorizer")

@@ -48,5 +48,17 @@ class NotPublished(LookupError):
     """The entry, or a checkpoint that covers it, is not published yet. Ask again in a moment."""
 
 
+class Declined(Exception):
+    """What an admin asked of the log room cannot be done. The message says why, for people; nothing was changed."""
+
+
 class PublishRefused(Exception):
     """What should be published contradicts what was: the log has been frozen with this reason."""
+
+
+class SignerUnavailable(LogError):
+    """A key of the log cannot sign: its file is missing, or the command that has it gave no signature."""
+
+
+class KeyRefused(LogError):
+    """A key of the log cannot be taken up or retired like this. Nothing was changed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.db import transaction
@@ -33,9 +33,11 @@ def begin(
     policy_digest: str,
     software: str,
     founding: Callable[[log.Writer], object] | None = None,
+    continues: Mapping[str, str] | None = None,
 ) -> log.Appended:
     """Create the head and write entry 0, in one transaction. The keys must exist (`signer.make_keys`).
 
+    ``continues`` names the end of another realm's log (its `log_vkey`, last `checkpoint` and the reason), for entry 0.
     ``founding`` writes what belongs to the beginning (people, tools, policy) in that same transaction: all or nothing.
 
     Invariant: a realm begins once. Raises LogAlreadyBegun the second time, NoteError for a realm that cannot be the
@@ -58,6 +60,7 @@ def begin(
                 "roster": roster_digest(roster),
                 "policy": policy_digest,
                 "software": software,
+                **({"continues": dict(continues)} if continues is not None else {}),
             },
         )
         if founding is not None:

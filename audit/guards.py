@@ -7,7 +7,7 @@ the triggers fire ALWAYS, since `session_replication_role = replica` would other
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -15,6 +15,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from audit.errors import LogUnguarded
 
 ENTRY, CHECKPOINT, HEAD = "audit_entry", "audit_checkpoint", "audit_loghead"
+COSIGNATURE = "audit_cosignature"
+FIRST = (ENTRY, CHECKPOINT, HEAD)  # guarded from the beginning
+TABLES = (*FIRST, COSIGNATURE)
 
 _SQLITE = {
     "audit_entry_no_update": """
@@ -50,6 +53,17 @@ _SQLITE = {
         CREATE TRIGGER audit_loghead_single BEFORE INSERT ON audit_loghead
         WHEN EXISTS (SELECT 1 FROM audit_loghead)
         BEGIN SELECT RAISE(ABORT, 'there is one log, and it has begun'); END""",
+    "audit_cosignature_no_update": """
+        CREATE TRIGGER audit_cosignature_no_update BEFORE UPDATE ON audit_cosignature
+        BEGIN SELECT RAISE(ABORT, 'a cosignature never changes'); END""",
+    "audit_cosignature_no_delete": """
+        CREATE TRIGGER audit_cosignature_no_delete BEFORE DELETE ON audit_cosignature
+        BEGIN SELECT RAISE(ABORT, 'a cosignature is never deleted'); END""",
+    "audit_cosignature_append": """
+        CREATE TRIGGER audit_cosignature_append BEFORE INSERT ON audit_cosignature
+        WHEN EXISTS (SELECT 1 FROM audit_cosignature
+          WHERE id = NEW.id OR (size = NEW.size AND witness = NEW.witness))
+        BEGIN SELECT RAISE(ABORT, 'a witness has one cosignature for each checkpoint'); END""",
 }
 
 _POSTGRESQL_FUNCTIONS = {
@@ -95,6 +109,8 @@ _POSTGRESQL_FUNCTIONS = {
         END $$""",
 }
 
+FUNCTIONS = frozenset(_POSTGRESQL_FUNCTIONS)
+
 # trigger: (table, when, function)
 _POSTGRESQL = {
     "audit_entry_no_change": (ENTRY, "BEFORE UPDATE OR DELETE ON audit_entry FOR EACH ROW", "audit_refuse"),
@@ -118,31 +134,53 @@ _POSTGRESQL = {
     "audit_loghead_no_delete": (HEAD, "BEFORE DELETE ON audit_loghead FOR EACH ROW", "audit_refuse"),
     "audit_loghead_no_truncate": (HEAD, "BEFORE TRUNCATE ON audit_loghead FOR EACH STATEMENT", "audit_refuse"),
     "audit_loghead_grows": (HEAD, "BEFORE UPDATE ON audit_loghead FOR EACH ROW", "audit_loghead_grows"),
+    "audit_cosignature_no_change": (
+        COSIGNATURE,
+        "BEFORE UPDATE OR DELETE ON audit_cosignature FOR EACH ROW",
+        "audit_refuse",
+    ),
+    "audit_cosignature_no_truncate": (
+        COSIGNATURE,
+        "BEFORE TRUNCATE ON audit_cosignature FOR EACH STATEMENT",
+        "audit_refuse",
+    ),
     "audit_loghead_single": (HEAD, "BEFORE INSERT ON audit_loghead FOR EACH ROW", "audit_loghead_single"),
 }
 
 
-def install_statements(vendor: str) -> list[str]:
-    """The SQL that installs the guards. Raises NotImplementedError for a database we have no guards for."""
+def install_statements(vendor: str, tables: Collection[str] = TABLES) -> list[str]:
+    """The SQL that installs the guards of these tables. Raises NotImplementedError for a database without guards."""
     if vendor == "sqlite":
-        return list(_SQLITE.values())
+        return [statement for name, statement in _SQLITE.items() if _table(name) in tables]
     if vendor == "postgresql":
         statements = list(_POSTGRESQL_FUNCTIONS.values())
         for name, (table, when, function) in _POSTGRESQL.items():
+            if table not in tables:
+                continue
             statements.append(f"CREATE TRIGGER {name} {when} EXECUTE FUNCTION {function}()")
             statements.append(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
         return statements
     raise NotImplementedError(f"the log cannot be kept append-only on {vendor}: use SQLite or PostgreSQL")
 
 
-def remove_statements(vendor: str) -> list[str]:
-    """The SQL that removes the guards: for undoing the migration, and for tests that must empty the tables."""
+def remove_statements(vendor: str, tables: Collection[str] = TABLES) -> list[str]:
+    """The SQL that removes the guards: for undoing a migration, and for tests that must empty the tables.
+
+    The functions go with the guards of the first tables, which all others share them with.
+    """
     if vendor == "sqlite":
-        return [f"DROP TRIGGER IF EXISTS {name}" for name in _SQLITE]
+        return [f"DROP TRIGGER IF EXISTS {name}" for name in _SQLITE if _table(name) in tables]
     if vendor == "postgresql":
-        triggers = [f"DROP TRIGGER IF EXISTS {name} ON {table}" for name, (table, _, _) in _POSTGRESQL.items()]
-        return triggers + [f"DROP FUNCTION IF EXISTS {name}()" for name in _POSTGRESQL_FUNCTIONS]
+        standing = [(name, table) for name, (table, _, _) in _POSTGRESQL.items() if table in tables]
+        triggers = [f"DROP TRIGGER IF EXISTS {name} ON {table}" for name, table in standing]
+        functions = _POSTGRESQL_FUNCTIONS if ENTRY in tables else ()
+        return triggers + [f"DROP FUNCTION IF EXISTS {name}()" for name in functions]
     raise NotImplementedError(f"there are no guards on {vendor}")
+
+
+def _table(guard: str) -> str:
+    """The table that a guard on SQLite is named after."""
+    return "_".join(guard.split("_", 2)[:2])
 
 
 def run(statements: Sequence[str], using: BaseDatabaseWrapper | None = None) -> None:
@@ -164,24 +202,6 @@ def problems() -> list[str]:
     return [*_missing(), *_not_durable()]
 
 
-def owner_problem() -> str | None:
-    """On PostgreSQL, say when this role owns the log's tables and so could lift the guards. Else None."""
-    if connection.vendor != "postgresql":
-        return None
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_has_role(current_user, relowner, 'USAGE'), current_user FROM pg_class WHERE oid = %s::regclass",
-            [ENTRY],
-        )
-        owns, role = cursor.fetchone()
-    if not owns:
-        return None
-    return (
-        f"The database role {role} owns the log's tables and could lift its guards. Run `manage.py grants` and connect "
-        "the application with the role that does not own them."
-    )
-
-
 def _missing() -> list[str]:
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
@@ -189,15 +209,27 @@ def _missing() -> list[str]:
             found = {name: " ".join(sql.split()) for name, sql in cursor.fetchall()}
             bad = [name for name, sql in _SQLITE.items() if found.get(name) != " ".join(sql.split())]
         else:
-            cursor.execute("SELECT tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal")
-            states = {name: state if isinstance(state, str) else state.decode() for name, state in cursor.fetchall()}
-            bad = [name for name in _POSTGRESQL if states.get(name) != "A"]
+            cursor.execute(
+                "SELECT t.tgname, c.relname, p.proname, p.prosrc, t.tgenabled::text FROM pg_trigger t "
+                "JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid WHERE NOT t.tgisinternal"
+            )
+            standing = {name: (*rest, state) for name, *rest, state in cursor.fetchall()}
+            bad = [
+                name
+                for name, (table, _, function) in _POSTGRESQL.items()
+                if standing.get(name) != (table, function, _source(function), "A")
+            ]
     return [
         f"The guard {name} that keeps the log append-only is missing, altered or switched off. Find out who did it, "
-        "compare the log with a checkpoint that somebody else holds, then run `manage.py migrate audit 0001` and "
-        "`manage.py migrate audit`, which install it again."
+        "compare the log with a checkpoint that somebody else holds, then run `manage.py audit_guards`, which installs "
+        "it again."
         for name in bad
     ]
+
+
+def _source(function: str) -> str:
+    """What PostgreSQL keeps as the source of the function: the text between the dollars."""
+    return _POSTGRESQL_FUNCTIONS[function].split("$$")[1]
 
 
 def _not_durable() -> list[str]:

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from audit.errors import LogError
-from audit.storage import write_file
+from imprimatur.durable import write_file
 
 logger = logging.getLogger(__name__)
 

@@ -97,6 +97,58 @@ def _finished(entry: Entry, names: Names) -> str:
     return f"Everything that entry {body['cause']} ends has ended: {body['total']} in all"
 
 
+def _decision_key_changed(entry: Entry, names: Names) -> str:
+    body = entry["body"]
+    return (
+        f"From here on entries are signed with the decision key {body['decision_key']['keyid'][:12]}: {body['reason']}"
+    )
+
+
+def _log_key_added(entry: Entry, names: Names) -> str:
+    return f"Checkpoints are signed with {entry['body']['log_vkey']} as well: {entry['body']['reason']}"
+
+
+def _log_key_retired(entry: Entry, names: Names) -> str:
+    return f"{entry['body']['log_vkey']} signs no more checkpoints: {entry['body']['reason']}"
+
+
+def _shipped(entry: Entry, names: Names) -> str:
+    return f"The copy at {entry['body']['sink']} was read back: {entry['body']['size']} entries, the same as here"
+
+
+def _export_taken(entry: Entry, names: Names) -> str:
+    body = entry["body"]
+    if body["what"] == "bundle":
+        return f"{actor(entry, names)} took away the evidence bundle {body['query']}, which somebody else had asked for"
+    what = {"entries": "entries", "sample": "entries, drawn at random", "comparison": "lines that compare two bundles"}
+    return f"{actor(entry, names)} took away {body['count']} {what[body['what']]} ({body['form']})"
+
+
+def _hold_placed(entry: Entry, names: Names) -> str:
+    body = entry["body"]
+    what = "everything" if body["scope"] == "everything" else names(body["scope"], body["target"])
+    return f"{actor(entry, names)} placed a legal hold on {what}: {body['reason']}"
+
+
+def _hold_lifted(entry: Entry, names: Names) -> str:
+    return f"{actor(entry, names)} lifted a legal hold: {entry['body']['reason']}"
+
+
+def _erased(entry: Entry, names: Names) -> str:
+    body = entry["body"]
+    return (
+        f"{actor(entry, names)} erased {body['count']} openings of {len(body['subjects'])} requests: {body['reason']}"
+    )
+
+
+register("log.decision_key_changed", _decision_key_changed)
+register("log.key_added", _log_key_added)
+register("log.key_retired", _log_key_retired)
+register("log.shipped", _shipped)
+register("export.taken", _export_taken)
+register("hold.placed", _hold_placed)
+register("hold.lifted", _hold_lifted)
+register("openings.erased", _erased)
 register("log.genesis", _genesis)
 register("bundle.issued", _bundle_issued)
 register("door.rejected", _door_rejected)

@@ -8,19 +8,22 @@ happens in here. Effects run after the commit. This order rules out deadlock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection, transaction
 
-from audit import signer
-from audit.errors import ClockBehind, LogError, LogFrozen, LogNotBegun
+from audit import keyring
+from audit.errors import ClockBehind, LogError, LogFrozen, LogNotBegun, SignerUnavailable
 from audit.models import Entry, LogHead, Opening, Outbox
 from imprimatur.formats import dsse, entries, merkle
 from imprimatur.formats.timestamps import format_time
+
+if TYPE_CHECKING:
+    from audit.signer import Signer
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -46,6 +49,7 @@ class Actor:
 
 
 SYSTEM = Actor("system", "imprimatur")
+CONSOLE = Actor("system", "console")  # the operator of the machine; verifiers count what it did
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Writer:
         self.now = max(now, head.last_time) if head.last_time else now
         self.size = head.size
         self._last_leaf = head.last_leaf
+        self._signer: Signer | None = None
         self._entries: list[Entry] = []
         self._outbox: list[Outbox] = []
         self._openings: list[Opening] = []
@@ -95,7 +100,10 @@ class Writer:
         refs: Sequence[tuple[str, int]] = (),
         agent: str = "",
     ) -> Appended:
-        """Sign one entry and give it the next index. Raises EntryError when the body is not of the kind's shape."""
+        """Sign one entry and give it the next index.
+
+        Raises EntryError when the body is not of the kind's shape, SignerUnavailable when the decision key is away.
+        """
         index = self.size
         payload = entries.build(
             realm=self.realm,
@@ -108,7 +116,7 @@ class Writer:
             refs=[{"rel": rel, "index": at} for rel, at in refs],
             body=body,
         )
-        key = signer.decision_key()
+        key = self.signer
         envelope = dsse.seal(payload, key.sign, key.keyid, dsse.PAYLOAD_TYPE)
         leaf = merkle.leaf_hash(envelope).hex()
         self._entries.append(
@@ -129,6 +137,17 @@ class Writer:
         self.size, self._last_leaf = index + 1, leaf
         return Appended(index, leaf, envelope, self.now, body)
 
+    @property
+    def signer(self) -> Signer:
+        """The decision key in force, looked up under the lock of the head."""
+        if self._signer is None:
+            self._signer = keyring.in_force()
+        return self._signer
+
+    def sign_with(self, signer: Signer) -> None:
+        """From the next entry on another decision key signs. Only for what has just introduced it."""
+        self._signer = signer
+
     def publish(self, topic: str, payload: dict[str, Any], *, not_before: datetime | None = None) -> None:
         """Put a notification in the outbox of this transaction."""
         row = Outbox(topic=topic, payload=payload, created_at=self.now, not_before=not_before or self.now)
@@ -137,6 +156,12 @@ class Writer:
     def keep_opening(self, opening: Opening) -> None:
         """Store what opens a commitment, beside the log."""
         self._openings.append(opening)
+
+    def is_kept(self, commitments: Collection[str]) -> bool:
+        """Whether one of these commitments has an opening already, be it an erased one, or gets one in this batch."""
+        if any(opening.commitment in commitments for opening in self._openings):
+            return True
+        return Opening.objects.filter(pk__in=commitments).exists()
 
     def after_commit(self, effect: Callable[[], object]) -> None:
         """Run something once the transaction is durable: wake a waiting agent, tell the sockets."""
@@ -200,7 +225,7 @@ def run_batch(commands: Sequence[tuple[Callable[[Writer, Any], Any], Any]]) -> l
     """Apply many commands in one transaction, and return their results in order; an error stands in its place.
 
     If a command raises, everything is rolled back and the halves are replayed, down to single commands: only the
-    poisonous one fails. If the transaction cannot be opened, or the database goes away while it commits, every
+    poisonous one fails. If the transaction cannot be opened, nothing can sign, or the database goes away, every
     command gets that error: nothing is replayed whose outcome is not known, and asking again is safe.
     """
     applying = False
@@ -210,6 +235,9 @@ def run_batch(commands: Sequence[tuple[Callable[[Writer, Any], Any], Any]]) -> l
             results = [apply(writer, command) for apply, command in commands]
             applying = False
         return results
+    except SignerUnavailable as error:
+        # It would be asked again for each half, with all the patience it takes, and everybody waits meanwhile.
+        return [error] * len(commands)
     except (OperationalError, InterfaceError, LogError) as error:
         if not applying or len(commands) == 1:
             return [error] * len(commands)
@@ -236,4 +264,32 @@ def commit(apply: Callable[[Writer, C], R], command: C) -> R:
     return result  # type: ignore[no-any-return]  # run_batch is untyped by nature: it mixes commands
 
 
-__all__ = ["SYSTEM", "Actor", "Appended", "Writer", "commit", "freeze", "run_batch", "utc_now", "writing"]
+def commit_each(commands: Sequence[tuple[Callable[[Writer, Any], Any], Any]]) -> list[Any | BaseException]:
+    """Apply several commands, in one transaction as far as they go together, and return what became of each.
+
+    Like :func:`commit` for each of them, but none waits for the one before; an error stands in its place.
+    """
+    from audit.writer import running
+
+    thread = running()
+    if thread is None or threading.current_thread() is thread:
+        return run_batch(commands) if commands else []
+    if connection.in_atomic_block:
+        raise RuntimeError("commit_each() was called inside a transaction: call it outside")
+    futures = [thread.submit(apply, command) for apply, command in commands]
+    return [future.exception() or future.result() for future in futures]
+
+
+__all__ = [
+    "CONSOLE",
+    "SYSTEM",
+    "Actor",
+    "Appended",
+    "Writer",
+    "commit",
+    "commit_each",
+    "freeze",
+    "run_batch",
+    "utc_now",
+    "writing",
+]

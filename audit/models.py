@@ -44,6 +44,18 @@ class Entry(models.Model):
 
     class Meta:
         ordering = ("index",)
+        indexes = [models.Index(fields=["kind", "time", "verdict", "risk", "agent"], name="decisions_over_time")]
+
+
+class LogKey(models.Model):
+    """A key of the log that an entry introduced or retired. Those of entry 0 have a row only once they are retired."""
+
+    DECISION, LOG = "decision", "log"
+
+    key = models.CharField(max_length=512, primary_key=True)  # the id of a decision key, the verifier key of a log key
+    role = models.CharField(max_length=8)
+    since = models.BigIntegerField()  # the entry that introduced it
+    until = models.BigIntegerField(null=True)  # the entry that retired it
 
 
 class Checkpoint(models.Model):
@@ -53,6 +65,69 @@ class Checkpoint(models.Model):
     root = models.CharField(max_length=64)
     note = models.TextField()
     published_at = models.DateTimeField()
+
+
+class Cosignature(models.Model):
+    """A witness's line below the checkpoint of this size: checked when it came, and again by whoever verifies."""
+
+    size = models.BigIntegerField()
+    witness = models.CharField(max_length=512)  # its verifier key
+    line = models.TextField()
+    time = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["size", "witness"], name="one_cosignature_each")]
+
+
+class WitnessState(models.Model):
+    """How asking a witness went last. Only for people to look at: nothing is decided by it."""
+
+    witness = models.CharField(max_length=512, primary_key=True)  # its verifier key
+    size = models.BigIntegerField(default=0)
+    cosigned_at = models.DateTimeField(null=True)
+    failing_since = models.DateTimeField(null=True)
+    error = models.CharField(max_length=500, default="", blank=True)
+
+
+class SinkState(models.Model):
+    """What a sink has, as far as we know: sent and accepted, and read back. Only for people to look at."""
+
+    name = models.CharField(max_length=128, primary_key=True)
+    sent = models.BigIntegerField(default=0)  # entries that it accepted, from 0 on
+    sent_at = models.DateTimeField(null=True)
+    held = models.BigIntegerField(default=0)  # entries that were read back and are the same as here
+    held_root = models.CharField(max_length=64, default="", blank=True)
+    held_at = models.DateTimeField(null=True)
+    failing_since = models.DateTimeField(null=True)
+    error = models.CharField(max_length=500, default="", blank=True)
+    failures = models.BigIntegerField(default=0)  # since the beginning
+
+
+class Hold(models.Model):
+    """A legal hold: while it stands, the retention rule and every wish to erase pass by what it covers."""
+
+    REQUEST, AGENT, EVERYTHING = "request", "agent", "everything"
+
+    id = models.CharField(primary_key=True, max_length=40)
+    scope = models.CharField(max_length=10)
+    target = models.CharField(max_length=120, default="", blank=True)
+    reason = models.TextField()
+    placed_index = models.BigIntegerField()
+    placed_at = models.DateTimeField()
+    lifted_at = models.DateTimeField(null=True, db_index=True)
+
+
+class SavedView(models.Model):
+    """Filters of the log explorer under a name, for whoever saved them."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    name = models.CharField(max_length=80)
+    query = models.CharField(max_length=2000)
+    saved_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("name",)
+        constraints = [models.UniqueConstraint(fields=["owner", "name"], name="one_view_of_a_name")]
 
 
 class Opening(models.Model):
@@ -88,6 +163,7 @@ class Bundle(models.Model):
     asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
     asked_as = models.CharField(max_length=120)  # the id of the person, as the log names them
     asked_at = models.DateTimeField()
+    filters = models.JSONField(default=dict, blank=True)  # imprimatur.formats.selection
     state = models.CharField(max_length=8, default=WAITING)
     error = models.TextField(default="", blank=True)
     size = models.BigIntegerField(null=True)
@@ -95,6 +171,7 @@ class Bundle(models.Model):
     bytes = models.BigIntegerField(null=True)
     ready_at = models.DateTimeField(null=True)
     issued_index = models.BigIntegerField(null=True)
+    shown = models.BigIntegerField(null=True)  # entries that are in it; fewer than `size` when it is selective
 
     class Meta:
         ordering = ("-asked_at",)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audit import signer, storage
+from audit import signer
+from imprimatur import durable
 from imprimatur.formats import canonical
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def _rules(realm: str, state: Any = None) -> History:
     """The verifier's history, trusting this installation's decision key. Imported late: only publishers need it."""
     from imprimatur.verify.history import History
 
-    keys = [signer.decision_key().public_key]
+    # The one of entry 0: each later one is signed in by the one before it.
+    keys = [signer.public_key(signer.DECISION)]
     return History(realm, keys) if state is None else History.restore(state, realm, keys)
 
 
@@ -74,5 +76,5 @@ class Notary:
         if self.size - self._saved < ENTRIES_BETWEEN_SNAPSHOTS:
             return
         document = {"realm": self._realm, "size": self.size, "leaf": leaf, "state": self._rules.snapshot()}
-        storage.write_file(self._file, canonical.dumps(document))
+        durable.write_file(self._file, canonical.dumps(document))
         self._saved = self.size

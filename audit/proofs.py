@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from audit import witnesses
 from audit.errors import NotPublished
 from audit.models import Checkpoint
 from audit.publisher import read_tile
@@ -17,7 +18,7 @@ def latest_checkpoint() -> Checkpoint:
 
 
 def proof_for(index: int) -> str:
-    """The proof file (C2SP tlog-proof) of entry ``index`` under the newest checkpoint.
+    """The proof file (C2SP tlog-proof) of entry ``index`` under the newest checkpoint, as far as that is cosigned.
 
     Raises NotPublished when no checkpoint covers the entry, TileError when the log's files are damaged.
     """
@@ -25,7 +26,7 @@ def proof_for(index: int) -> str:
     if not 0 <= index < newest.size:
         raise NotPublished(f"no published checkpoint covers entry {index} yet")
     hashes = tiles.HashReader(read_tile, newest.size).inclusion_proof(index)
-    return tlog_proof.encode(tlog_proof.TlogProof(index, tuple(hashes), newest.note))
+    return tlog_proof.encode(tlog_proof.TlogProof(index, tuple(hashes), witnesses.cosigned(newest)))
 
 
 def consistency(old_size: int, new_size: int | None = None) -> list[bytes]:

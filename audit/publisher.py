@@ -21,12 +21,16 @@ from pathlib import Path
 from django.conf import settings
 from django.db import close_old_connections, connection
 
-from audit import log, signer, storage
-from audit.errors import PublishRefused
+from audit import keyring, log, witnesses
+from audit.errors import PublishRefused, SignerUnavailable
 from audit.models import Checkpoint, Entry, LogHead
 from audit.notary import Notary, NotaryRefused
-from imprimatur.formats import canonical, merkle, tiles
+from audit.signer import Signer
+from audit.sinks import shipping
+from imprimatur import durable
+from imprimatur.formats import canonical, merkle, note, tiles
 from imprimatur.formats.checkpoint import Checkpoint as TreeHead
+from imprimatur.formats.checkpoint import signed_by_all
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +97,7 @@ class HighWater:
 
     def write(self, path: Path) -> None:
         """Put the mark on disk, durably."""
-        storage.write_file(
+        durable.write_file(
             path, canonical.dumps({"origin": self.origin, "size": self.size, "root": self.root.hex()}), 0o644
         )
 
@@ -101,14 +105,25 @@ class HighWater:
 class Publisher(threading.Thread):
     """Publishes every second, or at once when kicked. A failing round is reported and tried again.
 
-    ``at_step`` is called with the name of each step before it is taken; tests crash there.
+    ``at_step`` is called with the name of each step before it is taken; tests crash there. ``asking`` asks witnesses
+    to cosign; what they answer is kept and shown here, and publishing never waits for it. ``shipping`` sends what is
+    published to sinks, likewise.
     """
 
-    def __init__(self, at_step: Callable[[str], object] = lambda step: None) -> None:
+    def __init__(
+        self,
+        at_step: Callable[[str], object] = lambda step: None,
+        *,
+        asking: witnesses.Client | None = None,
+        shipping: shipping.Client | None = None,
+    ) -> None:
         super().__init__(name="publisher", daemon=True)
         self._ending = threading.Event()
         self._at_step = at_step
+        self._asking = asking
+        self._shipping = shipping
         self._notary: Notary | None = None
+        self._note: tuple[HighWater, str] | None = None  # the newest that was signed
         self._tree: merkle.CompactRange | None = None
 
     def run(self) -> None:
@@ -132,17 +147,18 @@ class Publisher(threading.Thread):
     def _round(self) -> None:
         try:
             self.publish_once()
-        except PublishRefused as error:
+        except (PublishRefused, SignerUnavailable) as error:
             logger.critical("nothing is published: %s", error)
         except Exception:
             logger.exception("publishing failed; the next round tries again")
+            connection.close()  # it may outlive its failure as one that can only read
 
     def publish_once(self) -> int:
         """Publish everything committed so far and return the published size.
 
         Returns the old size when another publisher holds the lock, before the log has begun, and while it is frozen.
         Raises PublishRefused, with the log frozen, when the database contradicts what was signed or the notary finds
-        a broken rule.
+        a broken rule. Raises SignerUnavailable, and publishes nothing, while a log key in use cannot sign.
         """
         with _only_publisher() as alone:
             if not alone:
@@ -152,7 +168,7 @@ class Publisher(threading.Thread):
                 return published_size()
             try:
                 return self._publish(head)
-            except (PublishRefused, NotaryRefused, storage.ContradictionError) as error:
+            except (PublishRefused, NotaryRefused, durable.ContradictionError) as error:
                 self._forget()
                 log.freeze(str(error))
                 raise PublishRefused(str(error)) from error
@@ -162,21 +178,34 @@ class Publisher(threading.Thread):
                 raise
 
     def _forget(self) -> None:
-        self._tree = self._notary = None
+        self._tree = self._notary = self._note = None
 
     def _publish(self, head: LogHead) -> int:
         mark = HighWater.read(mark_path(), head.realm)
         _check_not_behind(mark, head)
         if self._tree is None or self._tree.size != mark.size or self._tree.root() != mark.root:
+            # A publisher that died may have left names that a power cut would still take.
+            durable.sync_folder(mark_path().parent)
+            durable.sync_all_folders(Path(settings.LOG_DIR))
             self._tree, self._notary = self._tree_at(mark), None
         tree = self._tree
         if self._notary is None:
             self._notary = _notary_at(mark, head.realm)
         notary = self._notary
+        if self._asking is not None:
+            with self._asking.taken() as said:
+                witnesses.keep(said)
         self._publish_checkpoint(mark)
         while mark.size < head.size:
-            mark = self._grow(mark, tree, notary, min(head.size, mark.size + MOST_IN_A_ROUND))
+            size = min(head.size, mark.size + MOST_IN_A_ROUND)
+            keyring.log_signers(size)  # whoever cannot sign is found before anything is marked
+            mark = self._grow(mark, tree, notary, size)
             self._publish_checkpoint(mark)
+        if self._asking is not None and mark.size:
+            self._asking.offer(mark.size, mark.root, self._signed(mark))
+        if self._shipping is not None and mark.size:
+            self._shipping.offer(mark.size, mark.root, self._signed(mark))
+            self._shipping.keep()
         return mark.size
 
     def _grow(self, mark: HighWater, tree: merkle.CompactRange, notary: Notary, new_size: int) -> HighWater:
@@ -205,7 +234,7 @@ class Publisher(threading.Thread):
             start = index * tiles.WIDTH
             raw = tiles.bundle_encode(rows.envelope(at) for at in range(start, start + width))
             self._at_step("bundle")
-            storage.write_once(folder / tiles.entries_path(index, width), raw)
+            durable.write_once(folder / tiles.entries_path(index, width), raw)
         for level, index, width in tiles.tiles_for(old_size, new_size):
             if level == 0:
                 start = index * tiles.WIDTH
@@ -213,30 +242,50 @@ class Publisher(threading.Thread):
             else:
                 raw = _upper_tile(level, index, width, old_size)
             self._at_step("tile")
-            storage.write_once(folder / tiles.tile_path(level, index, width), raw)
+            durable.write_once(folder / tiles.tile_path(level, index, width), raw)
 
     def _publish_checkpoint(self, mark: HighWater) -> None:
-        """Sign exactly the marked tree, keep the checkpoint, and show it, unless all that is done already."""
+        """Sign exactly the marked tree, keep the checkpoint, and show it, unless all that is done already.
+
+        It is shown with the cosignatures that it has by now.
+        """
         if mark.size == 0:
             return
         self._at_step("sign")
-        signed = TreeHead(mark.origin, mark.size, mark.root).sign(signer.log_key().seed)
         row = Checkpoint.objects.filter(size=mark.size).first()
+        if row is not None and row.root != mark.root.hex():
+            raise PublishRefused(f"another root was already signed for {mark.size} entries")
+        signed = self._signed(mark)
         if row is None:
             self._at_step("row")
             Checkpoint.objects.create(size=mark.size, root=mark.root.hex(), note=signed, published_at=log.utc_now())
-        elif row.root != mark.root.hex():
-            raise PublishRefused(f"another root was already signed for {mark.size} entries")
-        shown = Path(settings.LOG_DIR) / CHECKPOINT
-        if not shown.exists() or shown.read_text(encoding="utf-8") != signed:
+        shown, cosigned = Path(settings.LOG_DIR) / CHECKPOINT, witnesses.attached(signed, mark.size)
+        if not shown.exists() or shown.read_text(encoding="utf-8") != cosigned:
             self._at_step("show")
-            storage.write_file(shown, signed.encode("utf-8"), 0o644)
+            durable.write_file(shown, cosigned.encode("utf-8"), 0o644)
+
+    def _signed(self, mark: HighWater) -> str:
+        """The note over the marked tree, with one signature of each log key in use: the published one, if there is.
+
+        A signer elsewhere may answer a second time with other bytes, though Ed25519 has only one answer.
+        """
+        if self._note is None or self._note[0] != mark:
+            signers = keyring.log_signers(mark.size)
+            signed = TreeHead(mark.origin, mark.size, mark.root).sign_with(signers)
+            for before in _published_notes(mark):
+                if before == signed or not _holds(before, mark, signers):
+                    continue
+                logger.warning("the log key signed %d entries differently before; the first note stays", mark.size)
+                signed = before
+                break
+            self._note = mark, signed
+        return self._note[1]
 
     def _tree_at(self, mark: HighWater) -> merkle.CompactRange:
         """The right edge of the marked tree, from its tiles. Missing tiles are written again from the database."""
         reader = tiles.HashReader(read_tile, mark.size)
         try:
-            tree = _edge(reader)
+            tree = reader.compact_range()
         except tiles.TileError as error:
             logger.warning("tiles are written again from the database: %s", error)
             tree = merkle.CompactRange()
@@ -322,6 +371,26 @@ def _shown_size() -> int:
         return 0
 
 
+def _published_notes(mark: HighWater) -> Iterator[str]:
+    """The notes over this tree that were published before, without cosignatures: as kept, and as shown."""
+    row = Checkpoint.objects.filter(size=mark.size).first()
+    if row is not None:
+        yield row.note
+    if _shown_size() == mark.size:
+        text, _, lines = (Path(settings.LOG_DIR) / CHECKPOINT).read_text(encoding="utf-8").partition("\n\n")
+        own = [line for line in lines.splitlines(keepends=True) if line.startswith(f"\N{EM DASH} {mark.origin} ")]
+        yield f"{text}\n\n{''.join(own)}"
+
+
+def _holds(signed: str, mark: HighWater, signers: list[Signer]) -> bool:
+    keys = [note.Vkey(mark.origin, each.public_key) for each in signers]
+    try:
+        found = signed_by_all(signed, keys)
+    except ValueError:
+        return False
+    return (found.origin, found.size, found.root) == (mark.origin, mark.size, mark.root)
+
+
 def _notary_at(mark: HighWater, realm: str) -> Notary:
     """A notary that has seen the marked entries, each held against what was published."""
     reader = tiles.HashReader(read_tile, mark.size)
@@ -334,16 +403,6 @@ def _notary_at(mark: HighWater, realm: str) -> Notary:
                 raise PublishRefused(f"entry {index} in the database is not the one that was published")
             notary.feed(index, rows.envelope(index))
     return notary
-
-
-def _edge(reader: tiles.HashReader) -> merkle.CompactRange:
-    """The compact range of a whole tree: the root of every complete subtree along its right edge."""
-    hashes, start = [], 0
-    for level in reversed(range(reader.size.bit_length())):
-        if reader.size >> level & 1:
-            hashes.append(reader.node(level, start >> level))
-            start += 1 << level
-    return merkle.CompactRange(reader.size, hashes)
 
 
 def _upper_tile(level: int, index: int, width: int, old_size: int) -> bytes:

@@ -7,10 +7,11 @@ the recovered entries must continue what the database holds and give exactly the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
 
-from audit import publisher
+from audit import holds, keyring, log, publisher, retention
 from audit.errors import LogNotBegun, PublishRefused
 from audit.models import Entry, LogHead
 from audit.publisher import HighWater
@@ -29,8 +30,8 @@ class Recovered:
 def recover() -> Recovered:
     """Insert the entries that were published but are missing from the database. The log stays frozen.
 
-    Only the log comes back: what those entries did to agents, delegations and requests is not done again, so look at
-    each of them (revocations first) before `reopen`.
+    Only the log comes back, with its keys and legal holds, and what was erased is erased again. What those entries did
+    to agents, delegations and requests is not done again, so look at each of them (revocations first) before `reopen`.
     Raises PublishRefused when the database forked from what was published, or the files do not give the signed root.
     """
     with transaction.atomic(durable=True):
@@ -45,7 +46,7 @@ def recover() -> Recovered:
                 "backup, from before the fork, and recover again"
             )
         try:
-            rows = [_row(index, raw) for index, raw in _published(head.size, mark.size)]
+            rows = [row_of(index, raw) for index, raw in _published(head.size, mark.size)]
         except (ValueError, OSError) as error:
             raise PublishRefused(f"the published files are damaged: take them from a mirror ({error})") from error
         tree = merkle.CompactRange()
@@ -56,8 +57,11 @@ def recover() -> Recovered:
         if tree.root() != mark.root:
             raise PublishRefused("the published files do not give the root that was signed: take them from a mirror")
         Entry.objects.bulk_create(rows, batch_size=500)
+        keyring.write_rows()  # or the next entry would be signed with a key that was replaced in what came back
         last = rows[-1]
         LogHead.objects.filter(pk=head.pk).update(size=mark.size, last_leaf=last.leaf, last_time=last.time)
+        holds.write_rows()
+        retention.repeat(log.Writer(_frozen_head()), rows)
         return Recovered(head.size, mark.size)
 
 
@@ -88,8 +92,13 @@ def _published(start: int, size: int) -> list[tuple[int, bytes]]:
     return [(index, raw) for index, raw in found if index >= start]
 
 
-def _row(index: int, raw: bytes) -> Entry:
-    payload = canonical.loads_canonical(dsse.open_envelope(raw).payload)
+def row_of(index: int, raw: bytes) -> Entry:
+    """The row of an entry, from its bytes alone. Raises ValueError or KeyError when they are not an entry."""
+    return row_with(index, raw, canonical.loads_canonical(dsse.open_envelope(raw).payload))
+
+
+def row_with(index: int, raw: bytes, payload: dict[str, Any]) -> Entry:
+    """The same for whoever has parsed the bytes already. Raises ValueError, KeyError or TypeError."""
     actor, body = payload["actor"], payload["body"]
     own = actor["id"] if actor["type"] == "agent" else ""
     binding = body.get("binding") or {}

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from django.db import close_old_connections, connection
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
 from audit import log
 
@@ -16,6 +17,8 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 MOST_IN_A_BATCH = 256
+# Every signature is then a process of its own, made while the head of the log is locked.
+MOST_SIGNED_BY_A_COMMAND = 8
 
 _running: WriterThread | None = None
 
@@ -60,7 +63,7 @@ class WriterThread(threading.Thread):
             # Who no longer waits asked for nothing; and from here on nobody can cancel what is being decided.
             if item[2].set_running_or_notify_cancel():
                 batch.append(item)
-            if len(batch) == MOST_IN_A_BATCH:
+            if len(batch) == (MOST_SIGNED_BY_A_COMMAND if settings.SIGNER else MOST_IN_A_BATCH):
                 break
             try:
                 item = self._queue.get_nowait()
@@ -72,6 +75,9 @@ class WriterThread(threading.Thread):
                 results = log.run_batch([(apply, command) for apply, command, _ in batch])
             except BaseException as error:  # the futures must hear of it, whatever it is
                 results = [error] * len(batch)
+            if any(isinstance(result, DatabaseError | InterfaceError) for result in results):
+                # A connection may outlive its failure as one that can only read: the next batch opens another.
+                connection.close()
             for (_, _, future), result in zip(batch, results, strict=True):
                 if isinstance(result, BaseException):
                     future.set_exception(result)

@@ -1,4 +1,4 @@
-"""Enter a finished evidence bundle into the log: who took what, up to which entry."""
+"""Enter a finished evidence bundle into the log: who took what, up to which entry, chosen how."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ SWITCHED_OFF = "Whoever asked for it was switched off before it was done."
 
 @dataclass(frozen=True)
 class Command:
-    """A bundle whose file is complete: the digest of MANIFEST.sha256, the entries covered, its length in bytes."""
+    """A bundle whose file is complete: the digest of MANIFEST.sha256, the entries covered, those of
+    them that are in it, its length in bytes."""
 
     bundle: str
     manifest: str
     size: int
+    shown: int
     bytes: int
 
 
@@ -37,10 +39,11 @@ def apply(writer: Writer, command: Command) -> Appended | None:
         "bundle.issued",
         subject=bundle.id,
         actor=Actor("person", bundle.asked_as),
-        body={"bundle": bundle.id, "manifest": command.manifest, "size": command.size, "filters": {}},
+        body={"bundle": bundle.id, "manifest": command.manifest, "size": command.size, "filters": bundle.filters},
     )
     bundle.state, bundle.error = Bundle.READY, ""
-    bundle.size, bundle.manifest, bundle.bytes = command.size, command.manifest, command.bytes
+    bundle.size, bundle.shown, bundle.bytes = command.size, command.shown, command.bytes
+    bundle.manifest = command.manifest
     bundle.ready_at, bundle.issued_index = writer.now, entry.index
     bundle.save()
     return entry

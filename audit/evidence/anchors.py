@@ -4,33 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
-from audit import signer
+from audit import keyring, signer, witnesses
 from audit.evidence.source import Source
 from audit.evidence.trust import key_history
-from audit.genesis import log_vkey
+from audit.trust import origins, people_of
 from imprimatur.formats import trust
-from imprimatur.formats.encoding import b64u
+from imprimatur.formats.keyring import KINDS, Keyring
+from imprimatur.formats.keys import dsse_keyid
 from imprimatur.formats.shapes import check
 
 
-def document(source: Source | None = None) -> dict[str, Any]:
-    """The trust anchors as of the newest checkpoint: realm, log key, decision key, people's keys, policies.
+def policy() -> str:
+    """The same for C2SP tools: the log's keys, the witnesses and their quorum, as a ``policy.tlog``."""
+    ring = _own_keys(Source())
+    return witnesses.published_policy(*(key.vkey for key in ring.log if key.until is None)).format()
 
-    The keys are those in this installation's own files, not those the log claims. Whoever receives this must get it
-    from a person, once, and keep it. Raises NotPublished before the first checkpoint.
+
+def document(source: Source | None = None) -> dict[str, Any]:
+    """The trust anchors as of the newest checkpoint: realm, log keys, decision keys, people's keys, policies.
+
+    Every key is in this installation's own files as well; the log's word alone is not enough. Whoever receives this
+    must get it from a person, once, and keep it. Raises NotPublished before the first checkpoint, SignerUnavailable for
+    a key that the log names and the folder of keys does not hold.
     """
     source = source or Source()
-    people = []
-    for key in key_history(source):
-        if key["role"] == "person":
-            line = {"person": key["owner"], "kind": "ssh", "key": key["key"], "from": key["from"]}
-            people.append(line | ({"to": key["to"]} if "to" in key else {}))
     anchors = {
         "realm": source.realm,
-        "log": [log_vkey(source.realm)],
-        "decision": [{"key": b64u(signer.decision_key().public_key), "from": 0}],
-        "people": people,
+        **_own_keys(source).trusted(),
+        "people": people_of(key_history(source)),
         "policy": sorted({entry.payload["body"]["policy"] for entry in source.entries("policy.activated")}),
+        **origins(),
+        **witnesses.anchor(),
     }
     check(anchors, trust.SHAPE)
     return anchors
+
+
+def _own_keys(source: Source) -> Keyring:
+    ring = keyring.ring(entry.payload for entry in source.entries(*KINDS))
+    for decision in ring.decision:
+        signer.name_of(signer.DECISION, dsse_keyid(decision.public_key))
+    for log in ring.log:
+        signer.name_of(signer.LOG, dsse_keyid(log.vkey.public_key))
+    return ring

@@ -2,59 +2,58 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 from audit import kinds
 from audit.evidence import trust
+from audit.evidence.seen import Seen
 from audit.evidence.source import LoggedEntry, Source
 from audit.evidence.staging import Staging
 from audit.models import Opening
 from audit.selectors import commitments_in
 from imprimatur.formats import canonical, tiles, tlog_proof
-from imprimatur.formats.encoding import b64u
+from imprimatur.formats.encoding import b64, b64u
+from imprimatur.formats.selection import AUTHORITY
 from imprimatur.formats.timestamps import format_time
 
-# What can change who may do what: each gets a proof file of its own, and a line in views/grants.jsonl.
-GRANTS = (
-    "log.genesis",
-    "person.added",
-    "person.changed",
-    "person.key_added",
-    "person.key_revoked",
-    "agent.enrolled",
-    "agent.key_rotated",
-    "agent.key_revoked",
-    "agent.suspended",
-    "agent.resumed",
-    "delegation.issued",
-    "delegation.revoked",
-    "tool.registered",
-    "tool.retired",
-    "policy.activated",
-    "pause.set",
-    "pause.lifted",
-    "spend.corrected",
-)
+SELECTED = "log/selected.jsonl"
 MOST_PROOFS = 5_000
 PAGE = 500
 
 
 def add_log(source: Source, staging: Staging) -> None:
     """The complete tree, its checkpoints, and proof files for the entries that changed authority (the newest ones)."""
-    staging.add("log/checkpoint", source.checkpoint.note)
+    staging.add("log/checkpoint", source.note)
     for row in source.checkpoints():
         staging.add(f"log/checkpoints/{row.size}", row.note)
     for level, index, width in tiles.tiles_for(0, source.size):
-        path = tiles.tile_path(level, index, width)
-        staging.add(f"log/{path}", source.tile(path))
-    for index, width in tiles.bundles_for(0, source.size):
-        path = tiles.entries_path(index, width)
-        staging.add(f"log/{path}", source.tile(path))
-    for index in [entry.index for entry in source.entries(*GRANTS)][-MOST_PROOFS:]:
+        _add_tile(source, staging, tiles.tile_path(level, index, width))
+    if source.whole:
+        for index, width in tiles.bundles_for(0, source.size):
+            _add_tile(source, staging, tiles.entries_path(index, width))
+    else:
+        # An entry bundle cannot have holes. So the entries that are kept are lines of one file, and the hash tiles
+        # say where in the tree each one stands.
+        staging.add_lines(SELECTED, _selected(source))
+    for index in deque((entry.index for entry in source.entries(*AUTHORITY)), MOST_PROOFS):
         hashes = tuple(source.reader.inclusion_proof(index))
-        proof = tlog_proof.TlogProof(index, hashes, source.checkpoint.note)
+        proof = tlog_proof.TlogProof(index, hashes, source.note)
         staging.add(f"log/proofs/{index}.tlog-proof", tlog_proof.encode(proof))
+
+
+def _add_tile(source: Source, staging: Staging, path: str) -> None:
+    file = source.file(path)
+    if file is not None:
+        staging.link(f"log/{path}", file)
+    else:
+        staging.add(f"log/{path}", source.tile(path))
+
+
+def _selected(source: Source) -> Iterator[dict[str, Any]]:
+    for entry in source.entries():
+        yield {"index": entry.index, "envelope": b64(entry.envelope)}
 
 
 def add_trust(source: Source, staging: Staging) -> None:
@@ -88,38 +87,45 @@ def add_delegations(source: Source, staging: Staging) -> None:
 
 
 def add_votes(source: Source, staging: Staging) -> None:
-    """Every vote: the statement as it was signed, and the evidence."""
+    """Everything that people stated, votes above all: the statement as it was signed, and the evidence."""
 
     def lines() -> Iterator[dict[str, Any]]:
-        for entry in source.entries("vote.cast", "vote.recalled", "action.looked_over"):
-            body = entry.payload["body"]
-            line = {"index": entry.index, "kind": entry.payload["kind"], "time": entry.payload["time"]}
-            line |= {"request": body["request"], "actor": entry.payload["actor"]}
-            if "statement" in body:
-                staging.add(f"votes/{entry.index}.json", body["statement"])
-                line |= {"file": f"votes/{entry.index}.json", "evidence": body["evidence"]}
-                if body["evidence"]["kind"] == "ssh":
-                    staging.add(f"votes/{entry.index}.sig", body["evidence"]["value"])
+        for entry in source.entries():
+            body, kind = entry.payload["body"], entry.payload["kind"]
+            part = body if "statement" in body and "evidence" in body else body.get("signed")
+            if part is None and kind != "vote.recalled":
+                continue
+            line = {"index": entry.index, "kind": kind, "time": entry.payload["time"], "actor": entry.payload["actor"]}
+            if "request" in body:
+                line["request"] = body["request"]
+            if part is not None:
+                staging.add(f"votes/{entry.index}.json", part["statement"])
+                line |= {"file": f"votes/{entry.index}.json", "evidence": part["evidence"]}
+                if part["evidence"]["kind"] == "ssh":
+                    staging.add(f"votes/{entry.index}.sig", part["evidence"]["value"])
             yield line
 
     staging.add_lines("votes/index.jsonl", lines())
 
 
 def add_openings(source: Source, staging: Staging) -> None:
-    """Every commitment in the log, in order, with what opens it: held, erased, or never given to us."""
+    """Every commitment in the kept entries, in order, with what opens it: held, erased, or never given to us.
+
+    Where openings were not asked for, each is withheld, whatever became of it.
+    """
+    opened = _opened if source.filters.get("openings", True) else _withheld
 
     def lines() -> Iterator[dict[str, Any]]:
-        seen: set[str] = set()
         page: list[tuple[int, str, str]] = []
-        for entry in source.entries():
-            for commitment, where in sorted(commitments_in(entry.payload["body"]).items(), key=lambda item: item[1]):
-                if commitment not in seen:
-                    seen.add(commitment)
-                    page.append((entry.index, where, commitment))
-            if len(page) >= PAGE:
-                yield from _opened(page)
-                page = []
-        yield from _opened(page)
+        with Seen(staging.path(".seen")) as seen:
+            for entry in source.entries():
+                found = commitments_in(entry.payload["body"])
+                in_order = sorted(found, key=found.__getitem__)
+                page += [(entry.index, found[commitment], commitment) for commitment in seen.first(in_order)]
+                if len(page) >= PAGE:
+                    yield from opened(page)
+                    page = []
+        yield from opened(page)
 
     staging.add_lines("openings/openings.jsonl", lines())
 
@@ -127,7 +133,7 @@ def add_openings(source: Source, staging: Staging) -> None:
 def add_views(source: Source, staging: Staging) -> None:
     """Derived, for reading: what each entry says, and the history of who was given what."""
     staging.add_lines("views/entries.jsonl", (_view(entry) for entry in source.entries()))
-    staging.add_lines("views/grants.jsonl", (_view(entry) for entry in source.entries(*GRANTS)))
+    staging.add_lines("views/grants.jsonl", (_view(entry) for entry in source.entries(*AUTHORITY)))
 
 
 def _view(entry: LoggedEntry) -> dict[str, Any]:
@@ -139,6 +145,11 @@ def _view(entry: LoggedEntry) -> dict[str, Any]:
         "sentence": kinds.sentence(payload, names=lambda kind, id: id),
         **fields,
     }
+
+
+def _withheld(page: list[tuple[int, str, str]]) -> Iterator[dict[str, Any]]:
+    for index, where, commitment in page:
+        yield {"index": index, "where": where, "commitment": commitment, "state": "withheld"}
 
 
 def _opened(page: list[tuple[int, str, str]]) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -21,7 +22,7 @@ from rq import get_current_job
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 
-from audit import inbox, log, outbox
+from audit import inbox, log, outbox, witnesses
 from audit.actions import ask_bundle, issue_bundle, note_bundle
 from audit.evidence import bundle
 from audit.models import Bundle
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 UNDERWAY = (Bundle.WAITING, Bundle.BUILDING)
 
 LONGEST = 3600  # seconds
+TOLD_EVERY = 0.5  # seconds: the page asks every two
+WITNESSED_WITHIN = 15.0  # seconds that a bundle waits for its checkpoint to be cosigned
 # A job that nobody has begun for so long is put on the queue again: Redis may have lost it.
 FORGOTTEN_AFTER = timedelta(minutes=1)
 BUILDER_ENDED = "The process that built it ended before it was done. Ask for a new bundle."
@@ -49,15 +52,18 @@ def build_bundle(bundle_id: str) -> None:
     Does nothing when somebody builds this bundle already, or when it was built or given up before.
     """
     with _only_builder(bundle_id) as alone:
-        if not alone or not Bundle.objects.filter(pk=bundle_id, state__in=UNDERWAY).exists():
+        row = Bundle.objects.filter(pk=bundle_id, state__in=UNDERWAY).first() if alone else None
+        if row is None:
             return
         inbox.hand_over("bundle.begun", {"bundle": bundle_id})
         try:
-            built = bundle.build(path_of(bundle_id), progress=_report)
+            checkpoint = witnesses.await_quorum(WITNESSED_WITHIN)
+            built = bundle.build(path_of(bundle_id), checkpoint, _Reporter(), row.filters)
         except Exception as error:
             inbox.hand_over("bundle.failed", {"bundle": bundle_id, "error": f"{type(error).__name__}: {error}"[:500]})
             raise
-        result = {"bundle": bundle_id, "manifest": built.manifest, "size": built.size, "bytes": built.bytes}
+        result = {"bundle": bundle_id, "manifest": built.manifest, "size": built.size}
+        result |= {"shown": built.shown, "bytes": built.bytes}
         inbox.hand_over("bundle.built", result)
 
 
@@ -138,15 +144,22 @@ def built(payload: dict[str, Any]) -> None:
     log.commit(issue_bundle.apply, issue_bundle.Command(**payload))
 
 
-def _report(doing: str, done: int, of: int) -> None:
-    job = get_current_job()
-    if job is None:
-        return
-    job.meta["progress"] = {"doing": doing, "done": done, "of": of}
-    try:
-        job.save_meta()  # type: ignore[no-untyped-call]  # rq leaves this one untyped
-    except RedisError:
-        logger.warning("the progress of a bundle could not be reported: Redis is away")
+class _Reporter:
+    """Tells Redis how far a job is, at most so often that nobody waits for it."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __call__(self, doing: str, done: int, of: int) -> None:
+        job, now = get_current_job(), time.monotonic()
+        if job is None or now < self._next:
+            return
+        self._next = now + TOLD_EVERY
+        job.meta["progress"] = {"doing": doing, "done": done, "of": of}
+        try:
+            job.save_meta()  # type: ignore[no-untyped-call]  # rq leaves this one untyped
+        except RedisError:
+            logger.warning("the progress of a bundle could not be reported: Redis is away")
 
 
 def _serializer() -> str:

@@ -25,6 +25,7 @@ TITLES = {
     "statements": "People signed what the log says they decided",
     "cards": "People were shown what was executed",
     "history": "Every entry follows the rules",
+    "complete": "Every entry is here",
     "tree": "The log holds exactly these entries, in this order",
     "checkpoint": "The log signed this checkpoint",
     "earlier checkpoints": "Nothing was rewritten between checkpoints",

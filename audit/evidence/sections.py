@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, BinaryIO
+from typing import Any
 
 from audit.evidence.source import LoggedEntry, Source
-from audit.evidence.staging import Staging
+from audit.evidence.staging import Staging, Writing
 
 OWN = frozenset({"trust", "log", "delegations", "votes", "openings", "views"})
 
@@ -25,7 +25,7 @@ class Section:
         self._staging = staging
 
     def entries(self, *kinds: str) -> Iterator[LoggedEntry]:
-        """The entries of these kinds (all without any), oldest first."""
+        """The entries of these kinds (all without any) that the bundle keeps, oldest first."""
         return self.source.entries(*kinds)
 
     def add(self, name: str, content: bytes | str | Iterable[bytes]) -> None:
@@ -36,7 +36,7 @@ class Section:
         """Add a file of canonical JSON lines to this section's folder."""
         self._staging.add_lines(f"{self.name}/{name}", documents)
 
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+    def open(self, name: str) -> AbstractContextManager[Writing]:
         """Add a file to this section's folder and write it piece by piece."""
         return self._staging.open(f"{self.name}/{name}")
 

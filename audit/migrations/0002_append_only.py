@@ -10,14 +10,14 @@ from audit import guards
 
 
 def install(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    for statement in guards.remove_statements(schema_editor.connection.vendor):
+    for statement in guards.remove_statements(schema_editor.connection.vendor, guards.FIRST):
         schema_editor.execute(statement)
-    for statement in guards.install_statements(schema_editor.connection.vendor):
+    for statement in guards.install_statements(schema_editor.connection.vendor, guards.FIRST):
         schema_editor.execute(statement, params=None)
 
 
 def remove(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    for statement in guards.remove_statements(schema_editor.connection.vendor):
+    for statement in guards.remove_statements(schema_editor.connection.vendor, guards.FIRST):
         schema_editor.execute(statement)
 
 

@@ -1,8 +1,7 @@
-"""The log explorer, one entry with everything that proves it, and exports."""
+"""The log explorer: filters that stand in the address, the panel of live integrity, and exports."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,22 +9,23 @@ from functools import lru_cache
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import render
 
 from audit import export as exporting
-from audit import kinds, proofs, selectors
+from audit import fsck, kinds, proofs, selectors, sinks, witnesses
 from audit.errors import NotPublished
 from audit.forms import LogFilterForm
 from audit.log import utc_now
 from audit.models import Entry, LogHead
-from audit.publisher import published_size
 from audit.views.guard import ADMIN, AUDITOR, REVIEWER, page, refuse
-from imprimatur.formats import canonical
-from imprimatur.formats.tiles import TileError
+from audit.views.taking import no_such_form, take
+from imprimatur.formats.timestamps import parse_time
 
 PAGE = 50
-TYPES = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+SPAN = 100_000
+"""Entries that one page looks through for what is too frequent for an index, or has none."""
+FORMS: dict[str, Callable[[QuerySet[Entry]], Iterator[bytes]]] = {"jsonl": exporting.jsonl, "csv": exporting.csv}
 
 
 @dataclass(frozen=True)
@@ -41,22 +41,38 @@ def index(request: HttpRequest) -> HttpResponse:
     """The entries that match the filters in the address, newest first, fifty at a time."""
     form = LogFilterForm(request.GET)
     before = request.GET.get("before", "")
-    found = selectors.entries(form.filters()) if form.is_valid() else Entry.objects.none()
+    state = standing()
+    end = state["head"].size if state["head"] else 0
     if before.isascii() and before.isdecimal() and len(before) < 19:
-        found = found.filter(index__lt=int(before))
+        end = min(int(before), end)
+    found, first, start = Entry.objects.none(), 0, 0
+    if form.is_valid():
+        filters = form.filters(below=end)
+        if form.query and not selectors.finds_few(filters):
+            first, end = selectors.between(filters)
+            start = max(end - SPAN, first)
+            found = selectors.looked_through(filters, start)
+        else:
+            found = selectors.entries(filters)
     rows = list(found[: PAGE + 1])
     more = len(rows) > PAGE
+    query = form.query if form.is_valid() else ""
+    views = _views(request, query)
     return render(
         request,
         "audit/log.html",
         {
             "form": form,
-            "lines": list(_lines(rows[:PAGE])),
-            "older": rows[PAGE - 1].index if more else None,
+            "lines": list(lines_of(rows[:PAGE])),
+            "older": rows[PAGE - 1].index if more else start if start > first else None,
+            "looked_from": start if not more and start > first else None,
+            "looked_to": end - 1,
             "paged": bool(before),
-            "published": published_size(),
-            "exports": _query_without(request, "before"),
-            **standing(),
+            "published": state["newest"].size if state["newest"] else 0,
+            "query": query,
+            "views": views,
+            "views_here": any(view["here"] for view in views),
+            **state,
         },
     )
 
@@ -74,76 +90,28 @@ def checkpoint(request: HttpRequest) -> HttpResponse:
         newest = proofs.latest_checkpoint()
     except NotPublished:
         return refuse(request, 404, "No checkpoint yet", "The publisher signs one within two seconds of an entry.")
-    return _file(newest.note.encode("utf-8"), f"checkpoint-{newest.size}.txt", "text/plain; charset=utf-8")
+    raw = witnesses.cosigned(newest).encode("utf-8")
+    return as_file(raw, f"checkpoint-{newest.size}.txt", "text/plain; charset=utf-8")
 
 
-@page(ADMIN, AUDITOR)
+@page(ADMIN, AUDITOR, methods=("POST",))
 def export(request: HttpRequest, form: str) -> HttpResponseBase:
-    """The same entries for other tools, streamed oldest first."""
-    if form not in TYPES:
-        return refuse(request, 404, "There is no such format", "The log is exported as jsonl or csv.")
-    filters = LogFilterForm(request.GET)
-    if not filters.is_valid():
+    """The same entries for other tools, streamed oldest first, once the log says who takes them."""
+    if form not in FORMS:
+        return no_such_form(request)
+    filters = LogFilterForm(QueryDict(request.POST.get("query", "")))
+    if "query" not in request.POST or not filters.is_valid():
         return refuse(request, 400, "The filter cannot be read", "Go back to the log and correct it there.")
-    write: Callable[[QuerySet[Entry]], Iterator[bytes]] = exporting.jsonl if form == "jsonl" else exporting.csv
-    answer = StreamingHttpResponse(write(selectors.entries(filters.filters())), content_type=TYPES[form])
-    answer["Content-Disposition"] = f'attachment; filename="imprimatur-log.{form}"'
-    return answer
-
-
-@page(ADMIN, REVIEWER, AUDITOR)
-def entry(request: HttpRequest, index: int) -> HttpResponse:
-    """One entry: what it says, the signed bytes, what it points to, its proof, and what opens its commitments."""
-    try:
-        detail = selectors.entry_detail(index)
-    except Entry.DoesNotExist:
-        return _no_entry(request, index)
-    places = selectors.commitments_in(detail.payload["body"])
-    held = {row.commitment: row for row in detail.openings}
-    return render(
-        request,
-        "audit/entry.html",
-        {
-            "entry": detail,
-            "payload": _pretty(detail.payload),
-            "envelope": bytes(detail.row.envelope).decode("utf-8"),
-            "actor": kinds.actor(detail.payload),
-            "refs": list(_lines(detail.refs)),
-            "same": list(_lines(detail.same_subject)),
-            "openings": [_opening(commitment, place, held.get(commitment)) for commitment, place in places.items()],
-            "last": (LogHead.objects.values_list("size", flat=True).first() or 0) - 1,
-        },
+    head = selectors.head()
+    size = head.size if head else 0
+    found = selectors.entries(filters.filters(below=size))
+    return take(
+        request, "entries", form, query=filters.query, size=size, count=found.count(), content=FORMS[form](found)
     )
 
 
-@page(ADMIN, REVIEWER, AUDITOR)
-def envelope(request: HttpRequest, index: int) -> HttpResponse:
-    """The exact bytes of the leaf."""
-    row = Entry.objects.filter(index=index).first()
-    if row is None:
-        return _no_entry(request, index)
-    return _file(bytes(row.envelope), f"entry-{index}.json", "application/json")
-
-
-@page(ADMIN, REVIEWER, AUDITOR)
-def proof(request: HttpRequest, index: int) -> HttpResponse:
-    """The inclusion proof under the newest checkpoint, as its file (C2SP tlog-proof)."""
-    try:
-        text = proofs.proof_for(index)
-    except NotPublished as error:
-        return refuse(request, 404, "Not published yet", f"{str(error).capitalize()}. Ask again in a moment.")
-    except (TileError, OSError):
-        return refuse(
-            request,
-            503,
-            "The proof cannot be read",
-            "The files of the published log are damaged or away. Tell whoever "
-            "operates this installation; the entries themselves are in the database.",
-        )
-    return _file(text.encode("utf-8"), f"entry-{index}.tlog-proof", "text/plain; charset=utf-8")
-
-
-def _lines(rows: list[Entry]) -> Iterator[Line]:
+def lines_of(rows: list[Entry]) -> Iterator[Line]:
+    """Each row with its sentence."""
     named = lru_cache(maxsize=None)(kinds.name)  # a page names the same people again and again
     for row in rows:
         yield Line(row, kinds.sentence(selectors.payload_of(row), named))
@@ -161,41 +129,32 @@ def standing() -> dict[str, Any]:
         "newest": newest,
         "behind": behind,
         "waits": int((utc_now() - waits).total_seconds()) if waits else 0,
+        "witnesses": witnesses.standing(),
+        "sinks": sinks.standing(),
+        "fsck": _last_fsck(),
     }
 
 
-def _opening(commitment: str, place: str, row: Any) -> dict[str, Any]:
-    state = "missing" if row is None else "erased" if row.erased_at or row.value is None else "held"
-    value = ""
-    if state == "held":
-        known = canonical.loads(bytes(row.value))
-        value = known if isinstance(known, str) else _pretty(known)
-    return {
-        "place": place,
-        "commitment": commitment,
-        "state": state,
-        "value": value,
-        "erased_at": row.erased_at if row is not None else None,
-    }
-
-
-def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
-
-
-def _query_without(request: HttpRequest, *names: str) -> str:
-    parameters = request.GET.copy()
-    for name in names:
-        parameters.pop(name, None)
-    return parameters.urlencode()
-
-
-def _no_entry(request: HttpRequest, index: int) -> HttpResponse:
-    size = LogHead.objects.values_list("size", flat=True).first() or 0
-    return refuse(request, 404, "There is no such entry", f"The log has {size} entries, so {index} is not written yet.")
-
-
-def _file(raw: bytes, name: str, content_type: str) -> HttpResponse:
+def as_file(raw: bytes, name: str, content_type: str) -> HttpResponse:
+    """Bytes to save under a name."""
     answer = HttpResponse(raw, content_type=content_type)
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
+
+
+def _last_fsck() -> dict[str, Any] | None:
+    """The last check of everything, with its beginning as a time."""
+    last = fsck.last()
+    if last is None:
+        return None
+    try:
+        return {**last, "at": parse_time(last["started_at"])}
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _views(request: HttpRequest, query: str) -> list[dict[str, Any]]:
+    """The saved views of whoever is at the desk, with the one that is shown marked."""
+    return [
+        {"view": view, "here": view.query == query} for view in selectors.saved_views(request.user.pk) if view.query
+    ]
