@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from audit.log import Actor
+from audit.log import CONSOLE, Actor
 from governance.errors import Refused
 from governance.models import ADMIN, Agent, Person
 
-CONSOLE = Actor("system", "console")  # the operator of the machine; verifiers count what it did
+__all__ = [
+    "CONSOLE",
+    "SESSION",
+    "agent_actor",
+    "must_be",
+    "must_be_active",
+    "must_be_admin",
+    "person_actor",
+    "roles_of",
+]
+
 SESSION = "H0"  # the assurance of a click in a session, or of an operator at the console
 
 

@@ -8,7 +8,8 @@ class GovernanceConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Tell the log how this room's entries read."""
-        from governance import sentences
+        """Tell the log how this room's entries read, and which rows repeat them."""
+        from governance import mirrors, sentences
 
         sentences.register()
+        mirrors.register()

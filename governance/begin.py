@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
-from audit import genesis, log, signer
+from audit import genesis, log, publisher, signer
 from audit.models import LogHead
 from governance.actions import activate_policy, add_person, register_tool
 from governance.actors import roles_of
@@ -45,18 +45,26 @@ def begin_installation(
     realm: str,
     policy_document: Mapping[str, Any],
     tools: Sequence[Mapping[str, Any]],
+    continues: Mapping[str, str] | None = None,
 ) -> Begun:
     """Begin the log and add the first people, tools and policy, in one transaction. A second time changes nothing.
 
     Entry 0 commits to exactly these people and this policy, so that verifiers know nobody was there before them. One
-    of them must be an admin. Keys that exist are kept.
-    Raises Refused: invalid, when people, tools or policy are; conflict, when the realm is not the one that was begun.
+    of them must be an admin. Keys that exist are kept. ``continues`` is the end of another realm's log, for entry 0.
+    Raises Refused: invalid, when people, tools or policy are; conflict, when the realm is not the one that was begun,
+    or the folder holds the published files of a log that the database knows nothing of.
     """
     head = LogHead.objects.first()
     if head is not None:
         if head.realm != realm:
             raise Refused("conflict", f"This installation is the realm {head.realm}; a realm never changes.")
         return Begun(fresh=False, realm=realm)
+    if publisher.mark_path().exists():
+        raise Refused(
+            "conflict",
+            "A log was published from this data folder, and its database is gone. Put a copy of the database back and "
+            "run manage.py log_recover, which takes the entries from the published files; or begin in an empty folder.",
+        )
     if not any(ADMIN in person.roles for person in people):
         raise Refused("invalid", "One of the first people must be an admin.")
     make_keys()
@@ -81,7 +89,14 @@ def begin_installation(
             register_tool.apply(writer, register_tool.Command(document, by=admin))
         warnings.extend(activate_policy.apply(writer, activate_policy.Command(policy_document, by=admin)).warnings)
 
-    genesis.begin(realm=realm, roster=roster, policy_digest=compiled.digest, software=software(), founding=founding)
+    genesis.begin(
+        realm=realm,
+        roster=roster,
+        policy_digest=compiled.digest,
+        software=software(),
+        founding=founding,
+        continues=continues,
+    )
     return Begun(
         fresh=True,
         realm=realm,
@@ -94,11 +109,13 @@ def begin_installation(
 def make_keys() -> None:
     """Make the two keys of the log, unless both are there already. One alone is a broken installation: it raises."""
     folder = Path(settings.KEYS_DIR)
-    present = [name for name in (signer.DECISION, signer.LOG) if (folder / name).exists()]
+    present = [role for role in (signer.DECISION, signer.LOG) if role in signer.names(role)]
     if not present:
         signer.make_keys(folder)
     elif len(present) == 1:
-        raise Refused("conflict", f"Only {present[0]} exists in the folder of keys. Restore the other from a backup.")
+        raise Refused(
+            "conflict", f"Only the {present[0]} key is in the folder of keys. Restore the other from a backup."
+        )
 
 
 def software() -> str:

@@ -27,7 +27,7 @@ STATUS: dict[str, int] = {
         403,
     ),
     "not-found": 404,
-    **dict.fromkeys(("idempotency-conflict", "already-redeemed", "wrong-state", "conflict"), 409),
+    **dict.fromkeys(("idempotency-conflict", "already-redeemed", "wrong-state", "conflict", "two-people"), 409),
     **dict.fromkeys(("malformed", "schema", "invalid"), 422),
     **dict.fromkeys(("rate-limited", "too-many-pending"), 429),
     **dict.fromkeys(("log-behind", "log-frozen", "clock", "busy"), 503),

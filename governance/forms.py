@@ -53,6 +53,10 @@ class ReasonForm(forms.Form):
         error_messages={"required": "Say why: the reason goes into the log."},
     )
 
+    def clean_reason(self) -> str:
+        """The words as they were typed: forms travel with other line ends than a page shows and a key signs."""
+        return str(self.cleaned_data["reason"]).replace("\r\n", "\n")
+
 
 class SinceForm(ReasonForm):
     """Why, and from when a key is dead."""
@@ -275,6 +279,26 @@ class ActivateForm(PolicyForm):
     sure = forms.BooleanField(
         label="Every request is judged by this from now on, and what is pending is judged anew.",
         error_messages={"required": "Tick this to activate the policy."},
+    )
+
+
+class HoldForm(forms.Form):
+    """How long a change is held ready."""
+
+    days = forms.IntegerField(
+        label="Keep it ready for",
+        min_value=1,
+        max_value=90,
+        help_text="Days, 90 at most. After that it is over, and two people sign it again.",
+    )
+
+
+class SureForm(forms.Form):
+    """A yes, after reading."""
+
+    sure = forms.BooleanField(
+        label="I have read what it does, and now is the time.",
+        error_messages={"required": "Tick this to go on."},
     )
 
 

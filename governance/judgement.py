@@ -19,7 +19,7 @@ from governance.errors import Refused
 from governance.models import Agent, Delegation
 from imprimatur.rules import effects as effect_rules
 from imprimatur.rules import money, scope
-from imprimatur.rules.policy import Facts, Verdict
+from imprimatur.rules.policy import Facts, Policy, Verdict
 from imprimatur.rules.quorum import Stage, stages_for
 from imprimatur.rules.risk import Risk
 
@@ -49,7 +49,8 @@ class Judgement:
 
     ``refused`` is outside authority, ``denied`` is policy's no, ``pending`` waits for people in ``stages``. ``chain``
     is root first, empty when the delegation is not the agent's. Cumulative spend is not judged here but reserved in
-    the transaction. ``assurance`` is what an approval by a person needs.
+    the transaction. ``assurance`` is what an approval by a person needs, ``device_bound`` whether its key must never
+    leave its device. ``compiled`` is the policy that was asked, ``freeze`` the name of the freeze that was on then.
     """
 
     outcome: Outcome
@@ -78,6 +79,9 @@ class Judgement:
     paused: bool
     epoch: int
     wish: Wish
+    compiled: Policy = field(repr=False)
+    device_bound: bool = False
+    freeze: str | None = None
 
     @property
     def cost(self) -> dict[str, str]:
@@ -105,7 +109,8 @@ def judge(
 ) -> Judgement:
     """Judge a wish. Whatever the agent asks gets an answer, except what cannot be read at all.
 
-    Raises Refused: schema (the parameters do not fit the tool), policy-error (no policy is active).
+    Raises Refused: schema (the parameters do not fit the tool), policy-error (no policy is active), log-behind (the
+    authority for it is not published yet); LogFrozen.
     """
     wish = Wish(
         agent.pk,
@@ -125,10 +130,13 @@ def recheck(writer: Writer, judgement: Judgement) -> Judgement:
     """The judgement as it is inside the transaction: the same object when nothing has changed, else a new one.
 
     Reads the epoch from the database, because an earlier command of the same batch may have changed authority. Raises
-    Refused(busy) when the tool itself changed, since then the binding would speak of another tool: ask again.
+    Refused(busy) when the tool itself changed, since then the binding would speak of another tool: ask again; and what
+    :func:`judge` raises.
     """
     in_time = all(link.not_before <= writer.now < link.not_after for link in judgement.chain)
-    if in_time and freshness.epoch() == judgement.epoch:
+    # A freeze that began on the way is no change of authority, but the log would show a decision taken during it.
+    as_then = judgement.compiled.frozen(writer.now) == judgement.freeze
+    if in_time and as_then and freshness.epoch() == judgement.epoch:
         return judgement
     again = _judge(judgement.wish, writer.now)
     if (again.tool_digest, again.derived) != (judgement.tool_digest, judgement.derived):
@@ -161,6 +169,7 @@ def standing_chain(writer: Writer, delegation: Delegation) -> list[Delegation]:
     fallen = standing.fault(chain)
     if fallen is not None:
         raise fallen
+    standing.must_be_published(chain)
     if not all(link.not_before <= writer.now < link.not_after for link in chain):
         raise Refused("delegation-expired", "A delegation this rests on is not valid now. Do not start.")
     return chain
@@ -173,8 +182,10 @@ def _judge(wish: Wish, now: datetime) -> Judgement:
     document = registered.document if registered else None
     derived, refused = _derive(wish, registered)
     chain, missing = _chain(agent, wish.delegation_id)
+    standing.must_be_published(chain)
     pause = pauses.standing(agent.pk, wish.tool)
     active = policies.active()
+    # The calendar of the policy is asked at ``now``; the kill switch freezes besides.
     verdict = active.compiled.evaluate(_facts(wish, agent, document, derived, now), frozen=pause is not None)
     cost_micro = derived.cost_micro
     unit = derived.cost[1] if derived.cost else (chain[-1].unit if chain else "")
@@ -221,6 +232,9 @@ def _judge(wish: Wish, now: datetime) -> Judgement:
         paused=pause is not None,
         epoch=epoch,
         wish=wish,
+        compiled=active.compiled,
+        device_bound=active.compiled.needs_device_bound(verdict.risk),
+        freeze=active.compiled.frozen(now),
     )
 
 

@@ -17,20 +17,113 @@ class Person(models.Model):
     name = models.CharField(max_length=120)
     must_change_password = models.BooleanField(default=False)
     added_at = models.DateTimeField()
+    # Who made this login or reset it since: they could be sitting at it, so they never vouch for its keys.
+    introducers = models.JSONField(default=list)  # ids of people
 
     def __str__(self) -> str:
         return self.name
 
 
 class PersonKey(models.Model):
-    """An SSH key with which a person signs delegations. Never deleted: revocation is a date."""
+    """A person's own signing key: SSH, or a WebAuthn credential. Never deleted: revocation is a date.
 
-    fingerprint = models.CharField(primary_key=True, max_length=60)  # SHA256:…
+    A key signs only while it is *in force*: vouched for (``signing``), or registered at the console for delegations
+    alone (``delegation``), and not revoked. One key belongs to one person for ever, in whatever form it comes:
+    ``thumbprint`` (RFC 7638) is of the raw public key.
+    """
+
+    SSH, WEBAUTHN = "ssh", "webauthn"
+    SIGNING, DELEGATION = "signing", "delegation"
+
+    fingerprint = models.CharField(primary_key=True, max_length=71)  # SHA256:… of an SSH key, thumbprint of a passkey
     person = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="keys")
-    line = models.TextField()
-    purpose = models.CharField(max_length=20, default="delegation")
+    kind = models.CharField(max_length=8, default=SSH)
+    purpose = models.CharField(max_length=20, default=DELEGATION)
+    label = models.CharField(max_length=80, default="", blank=True)
+    thumbprint = models.CharField(max_length=43, unique=True)
+    line = models.TextField(default="", blank=True)  # of a .pub file
+    public_key = models.BinaryField(default=b"")  # COSE key of a WebAuthn credential, the raw bytes
+    credential = models.CharField(max_length=1400, null=True, unique=True)  # credential id, base64url
+    rp_id = models.CharField(max_length=253, default="", blank=True)
+    device_bound = models.BooleanField(default=False)
+    attested = models.BooleanField(default=False)
+    aaguid = models.CharField(max_length=36, default="", blank=True)
+    transports = models.JSONField(default=list)
+    sign_count = models.BigIntegerField(default=0)
+    statement = models.BinaryField(default=b"")  # the enrolment statement, the bytes that were signed
+    enrolled_index = models.BigIntegerField(null=True)
     added_at = models.DateTimeField()
+    vouched_at = models.DateTimeField(null=True)
+    vouched_by = models.CharField(max_length=40, default="", blank=True)  # a person, "console", or "first"
+    first = models.BooleanField(default=False)  # vouched before three people could take part, and flagged as such
     revoked_at = models.DateTimeField(null=True)
+    stolen = models.BooleanField(default=False)
+    last_used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("added_at",)
+
+    @property
+    def in_force(self) -> bool:
+        """Whether a signature by this key counts now, for what it is for."""
+        return self.revoked_at is None and (self.purpose == self.DELEGATION or self.vouched_at is not None)
+
+    @property
+    def signs_decisions(self) -> bool:
+        """Whether it signs answers, grants and changes: only keys that were enrolled and vouched for do."""
+        return self.in_force and self.purpose == self.SIGNING
+
+
+class Ceremony(models.Model):
+    """A statement that was shown to one person to sign, once, within its life. Used up in the deciding transaction."""
+
+    id = models.CharField(primary_key=True, max_length=30)  # cer_…
+    person = models.ForeignKey(Person, on_delete=models.CASCADE, related_name="ceremonies")
+    typ = models.CharField(max_length=60)
+    statement = models.BinaryField()  # the exact bytes to sign
+    kept = models.JSONField(default=dict)  # what finishing it needs besides, such as the opening of a reason
+    opened_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
+    used_at = models.DateTimeField(null=True)
+
+
+class Change(models.Model):
+    """A change that takes two people: proposed and signed by one, seconded and signed by another."""
+
+    PROPOSED, READY, DONE, WITHDRAWN, EXPIRED = "proposed", "ready", "done", "withdrawn", "expired"
+
+    id = models.CharField(primary_key=True, max_length=30)  # chg_…
+    act = models.CharField(max_length=40)
+    subject = models.CharField(max_length=128)
+    document = models.JSONField()
+    toml = models.TextField(default="", blank=True)  # how the author of a policy wrote it
+    kept = models.JSONField(default=dict)  # what never enters the log, such as the login of a newcomer
+    hold = models.BooleanField(default=False)  # kept ready for an emergency instead of done when seconded
+    state = models.CharField(max_length=10, default=PROPOSED, db_index=True)
+    proposed_by = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="proposed_changes")
+    proposed_at = models.DateTimeField()
+    proposed_index = models.BigIntegerField()
+    seconded_by = models.ForeignKey(Person, null=True, on_delete=models.PROTECT, related_name="seconded_changes")
+    seconded_at = models.DateTimeField(null=True)
+    seconded_index = models.BigIntegerField(null=True)
+    expires_at = models.DateTimeField(db_index=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-proposed_at",)
+
+
+class Away(models.Model):
+    """A person is out of office: not asked, and one colleague (with rights of their own) is asked instead."""
+
+    person = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="absences")
+    delegate = models.ForeignKey(Person, null=True, on_delete=models.PROTECT, related_name="covers")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)  # came back early, or wrote a new absence
+
+    class Meta:
+        ordering = ("-starts_at",)
 
 
 class Agent(models.Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db.models import Q
 
+from audit import kinds
 from governance.models import Pause
 
 
@@ -13,6 +14,18 @@ def standing(agent_id: str, tool: str) -> Pause | None:
     found = list(Pause.objects.filter(covers, lifted_at__isnull=True))
     widest = {Pause.EVERYTHING: 0, Pause.AGENT: 1, Pause.TOOL: 2}
     return min(found, key=lambda pause: widest[pause.scope], default=None)
+
+
+def what(pause: Pause) -> str:
+    """What it stops, in words."""
+    if pause.scope == Pause.EVERYTHING:
+        return "everything"
+    return kinds.name("agent", pause.target) if pause.scope == Pause.AGENT else f"the tool {pause.target}"
+
+
+def mark() -> str:
+    """Names everything that stands now, so that an open page can ask whether that is still all."""
+    return ".".join(str(pause.pk) for pause in all_standing())
 
 
 def all_standing() -> list[Pause]:

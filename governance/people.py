@@ -7,7 +7,7 @@ from imprimatur.rules.quorum import Candidate
 
 
 def candidates() -> list[Candidate]:
-    """Everybody, with roles and whether they are active."""
+    """Everybody, with roles, whether they are active, and the keys in force that they could sign an answer with."""
     people = Person.objects.select_related("user").prefetch_related("user__groups", "keys").order_by("added_at")
     return [
         Candidate(
@@ -15,8 +15,10 @@ def candidates() -> list[Candidate]:
             roles=frozenset(group.name for group in person.user.groups.all()),
             human=True,
             active=person.user.is_active,
-            keys=frozenset(key.fingerprint for key in person.keys.all() if key.revoked_at is None),
+            keys=frozenset(key.fingerprint for key in person.keys.all() if key.signs_decisions),
             name=person.name,
+            device_bound=frozenset(key.fingerprint for key in person.keys.all() if key.device_bound),
+            attested=frozenset(key.fingerprint for key in person.keys.all() if key.attested),
         )
         for person in people
     ]

@@ -8,6 +8,7 @@ from typing import Any
 from audit import kinds
 from audit.kinds import Names, actor
 from governance.models import Agent, Delegation, Person
+from imprimatur.formats import signing
 from imprimatur.formats.digests import fingerprint
 
 Entry = Mapping[str, Any]
@@ -27,7 +28,7 @@ def _person_changed(who: str, body: dict[str, Any], names: Names) -> str:
         changes.append("switched them on" if body["active"] else "switched them off")
     if "name" in body:
         changes.append(f"named them {body['name']}")
-    if not changes:
+    if not changes:  # as logs from before person.login_reset have it
         return f"{who} gave {names('person', body['person'])} a new one-time password"
     return f"{who} changed {names('person', body['person'])}: {_and(changes)}{_because(body)}"
 
@@ -36,9 +37,64 @@ def _person_key_added(who: str, body: dict[str, Any], names: Names) -> str:
     return f"{who} registered the key {body['fingerprint']} of {names('person', body['person'])}"
 
 
+def _person_login_reset(who: str, body: dict[str, Any], names: Names) -> str:
+    what = "a new one-time password" if body["what"] == "password" else "a login without the second factor they had"
+    return f"{who} gave {names('person', body['person'])} {what}"
+
+
+def _person_away(who: str, body: dict[str, Any], names: Names) -> str:
+    instead = f"; {names('person', body['delegate'])} is asked instead" if "delegate" in body else ""
+    return f"{names('person', body['person'])} is away from {body['from']} until {body['until']}{instead}"
+
+
+def _person_back(who: str, body: dict[str, Any], names: Names) -> str:
+    return f"{names('person', body['person'])} is back"
+
+
+def _person_key_enrolled(who: str, body: dict[str, Any], names: Names) -> str:
+    try:
+        said = signing.parse(body["statement"].encode("utf-8"), signing.ENROLMENT)
+    except ValueError:
+        return f"{who} enrolled a key that cannot be read"
+    sort = "an SSH key" if said["kind"] == signing.SSH else "a passkey"
+    where = "bound to one device" if said["device_bound"] else "that may be copied between devices"
+    return f"{who} enrolled {sort} {where}, {said['key']}, called “{said['label']}”; it waits for a voucher"
+
+
+def _person_key_vouched(who: str, body: dict[str, Any], names: Names) -> str:
+    if "signed" not in body and body.get("first"):
+        return f"{who} put their own key {body['fingerprint']} in force, as the first one here"
+    flag = ", before three people could take part" if body.get("first") else ""
+    return f"{who} vouched for the key {body['fingerprint']} of {names('person', body['person'])}{flag}"
+
+
 def _person_key_revoked(who: str, body: dict[str, Any], names: Names) -> str:
-    name = names("person", body["person"])
-    return f"{who} revoked the key {body['fingerprint']} of {name} from {body['since']} on{_because(body)}"
+    name, how = names("person", body["person"]), " as stolen" if body.get("stolen") else ""
+    return f"{who} revoked the key {body['fingerprint']} of {name}{how} from {body['since']} on{_because(body)}"
+
+
+def _change_proposed(who: str, body: dict[str, Any], names: Names) -> str:
+    kept = ", to be kept ready for an emergency" if body.get("hold") else ""
+    return f"{who} proposed {_change(body, names)}{kept}; it takes a second person"
+
+
+def _change_seconded(who: str, body: dict[str, Any], names: Names) -> str:
+    return f"{who} seconded the change {body['change']}"
+
+
+def _change_withdrawn(who: str, body: dict[str, Any], names: Names) -> str:
+    return f"{who} withdrew the change {body['change']}{_because(body)}"
+
+
+def _change(body: dict[str, Any], names: Names) -> str:
+    document = body["document"]
+    if body["act"] == "person.added":
+        return f"to add {document.get('name', 'somebody')}"
+    if body["act"] == "person.changed":
+        return f"to change {names('person', body['subject'])}"
+    if body["act"] == "tool.registered":
+        return f"{'a new version of' if 'replaces' in document else 'to register'} the tool {body['subject']}"
+    return "a new policy"
 
 
 def _agent_invited(who: str, body: dict[str, Any], names: Names) -> str:
@@ -123,8 +179,16 @@ def _and(words: list[str]) -> str:
 SENTENCES: dict[str, _Say] = {
     "person.added": _person_added,
     "person.changed": _person_changed,
+    "person.login_reset": _person_login_reset,
+    "person.away": _person_away,
+    "person.back": _person_back,
     "person.key_added": _person_key_added,
+    "person.key_enrolled": _person_key_enrolled,
+    "person.key_vouched": _person_key_vouched,
     "person.key_revoked": _person_key_revoked,
+    "change.proposed": _change_proposed,
+    "change.seconded": _change_seconded,
+    "change.withdrawn": _change_withdrawn,
     "agent.invited": _agent_invited,
     "agent.enrolled": _agent_enrolled,
     "agent.key_rotated": _agent_key_rotated,

@@ -12,10 +12,15 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from audit import published
+from governance import signing_keys
 from governance.errors import Refused
 from governance.models import Agent, AgentKey, Delegation, PersonKey
 from imprimatur.formats import delegation as formats
+from imprimatur.formats.evidence import EvidenceError, KeyMaterial, check
 from imprimatur.rules import chain as rules
+
+NOT_YET = "The delegation is signed, but not yet published. Nothing was decided; try again in a second."
 
 
 def document_of(row: Delegation) -> dict[str, Any]:
@@ -73,6 +78,17 @@ def fault(chain: Sequence[Delegation]) -> Refused | None:
     return None if chain else Refused("out-of-scope", "There is no delegation.")
 
 
+def must_be_published(chain: Sequence[Delegation]) -> None:
+    """Nobody acts under authority that the publisher, as a notary, could still refuse to publish.
+
+    Every link counts. Raises Refused log-behind, which is no decision and passes within seconds, and LogFrozen.
+    """
+    if all(published.covers(link.issued_index) for link in chain):
+        return
+    published.check_open()
+    raise Refused("log-behind", NOT_YET)
+
+
 def _link_fault(
     row: Delegation, parent: Delegation | None, people: dict[str, PersonKey], agents: dict[str, AgentKey]
 ) -> Refused | None:
@@ -87,9 +103,13 @@ def _link_fault(
         assert row.issuer_person is not None
         if not row.issuer_person.user.is_active:
             return Refused("delegation-revoked", "The person who issued the delegation is no longer active.")
-        holder, dead_since, public = key.person_id == row.issuer_person_id, key.revoked_at, key.line
+        holder, dead_since = key.person_id == row.issuer_person_id, key.revoked_at
+        public: KeyMaterial | bytes = signing_keys.material(key)
+        if key.purpose == PersonKey.SIGNING and (key.vouched_at is None or row.issued_at < key.vouched_at):
+            return _altered()
     else:
-        holder, dead_since, public = key.agent_id == row.issuer_agent_id, key.revoked_since, bytes(key.public_key).hex()
+        holder, dead_since = key.agent_id == row.issuer_agent_id, key.revoked_since
+        public = bytes(key.public_key)
     if dead_since is not None and row.issued_at >= dead_since:
         return Refused("delegation-revoked", "The key that signed the delegation was revoked.")
     if not holder or row.parent_id != (parent.id if parent else None):
@@ -99,7 +119,7 @@ def _link_fault(
     return None
 
 
-def _intact(row: Delegation, public: str) -> bool:
+def _intact(row: Delegation, public: KeyMaterial | bytes) -> bool:
     """Whether the columns say what the signed document says, and the signature is good."""
     document = document_of(row)
     return (
@@ -111,13 +131,18 @@ def _intact(row: Delegation, public: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _signed(delegation_id: str, raw: bytes, signature: str, public: str) -> bool:
+def _signed(delegation_id: str, raw: bytes, signature: str, public: KeyMaterial | bytes) -> bool:
     document, claimed = _parse(raw), json.loads(signature)
     if formats.delegation_id(document) != delegation_id:
         return False
-    if claimed["kind"] == "ssh":
-        return formats.verify_ssh_signature(document, claimed, public)
-    return formats.verify_agent_signature(document, claimed, bytes.fromhex(public))
+    if isinstance(public, bytes):
+        return formats.verify_agent_signature(document, claimed, public)
+    try:
+        # The page's address was checked when it was signed; this installation may have moved since.
+        check(claimed, typ=formats.TYP, raw=raw, namespace=formats.SSH_NAMESPACE, key=public)
+    except EvidenceError:
+        return False
+    return True
 
 
 def _altered() -> Refused:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.sessions.models import Session
 
 from audit.log import Appended, Writer
-from governance import cascade
+from governance import cascade, changes
 from governance.actions.add_person import actor_of, check_roles, set_roles
 from governance.actors import must_be_admin, roles_of
 from governance.errors import Refused
@@ -18,7 +19,7 @@ from imprimatur.formats.timestamps import format_time
 
 @dataclass(frozen=True)
 class Command:
-    """What is None stays as it is."""
+    """What is None stays as it is. ``change`` names the change that two people signed, where that is needed."""
 
     person: Person
     roles: tuple[str, ...] | None = None
@@ -26,37 +27,21 @@ class Command:
     name: str | None = None
     reason: str = ""
     by: Person | None = None
+    change: str | None = None
 
 
 def apply(writer: Writer, command: Command) -> Appended:
     """Write the change. Switching a person off ends their sessions and kills, for good, every delegation they issued.
 
     The last active admin cannot be switched off or lose the role, or nobody could ever repair it.
-    Raises Refused: not-allowed, invalid, conflict (nothing would change, or the last admin).
+    Raises Refused: not-allowed, invalid, conflict (nothing would change, or the last admin), two-people (more roles,
+    switched on or renamed, once two people hold signing keys), wrong-state (the change is another one).
     """
     if command.by is not None:
         must_be_admin(command.by)
     person = Person.objects.select_related("user").get(pk=command.person.pk)
-    before = frozenset(person.user.groups.values_list("name", flat=True))
-    body: dict[str, Any] = {"person": person.id}
-    if command.roles is not None:
-        check_roles(command.roles)
-        body["roles"] = sorted(set(command.roles))
-    if command.active is not None and command.active != person.user.is_active:
-        body["active"] = command.active
-    if command.name is not None and command.name != person.name:
-        if not command.name.strip() or len(command.name) > 120:
-            raise Refused("invalid", "A person needs a name of at most 120 characters.")
-        body["name"] = command.name
-    if body.get("roles") == sorted(before):
-        del body["roles"]
-    if len(body) == 1:
-        raise Refused("conflict", "Nothing would change.")
-    stays_admin = ADMIN in body.get("roles", before) and body.get("active", person.user.is_active)
-    if ADMIN in roles_of(person) and not stays_admin and not _other_admins(person):
-        raise Refused("conflict", f"{person.name} is the only active admin. Make somebody else an admin first.")
-    if command.reason:
-        body["reason"] = command.reason
+    body = planned(person, command.roles, command.active, command.name, command.reason)
+    changes.must_be_agreed("person.changed", body, command.change, changes.held_roles(person))
     if "roles" in body:
         set_roles(person, tuple(body["roles"]))
     if "name" in body:
@@ -67,12 +52,41 @@ def apply(writer: Writer, command: Command) -> Appended:
         person.user.save(update_fields=["is_active"])
     # First what falls, then the change itself: who switches themselves off acts for the last time.
     fallen = _revoke_issued(writer, person, command) if body.get("active") is False else []
-    entry = writer.append("person.changed", subject=person.id, actor=actor_of(command.by), body=body)
+    written = body if command.change is None else {**body, "change": command.change}
+    entry = writer.append("person.changed", subject=person.id, actor=actor_of(command.by), body=written)
     if body.get("active") is False:
         _end_sessions(writer, person)
         keys = dict.fromkeys(person.keys.values_list("fingerprint", flat=True), writer.now)
         cascade.sweep(writer, entry, keys=keys, delegations=fallen)
     return entry
+
+
+def planned(
+    person: Person,
+    roles: Collection[str] | None = None,
+    active: bool | None = None,
+    name: str | None = None,
+    reason: str = "",
+) -> dict[str, Any]:
+    """What the entry would say: what changes. Raises Refused: invalid, conflict (nothing would, or the last admin)."""
+    before = changes.held_roles(person)
+    body: dict[str, Any] = {"person": person.id}
+    if roles is not None:
+        check_roles(tuple(roles))
+        if sorted(set(roles)) != before:
+            body["roles"] = sorted(set(roles))
+    if active is not None and active != person.user.is_active:
+        body["active"] = active
+    if name is not None and name != person.name:
+        if not name.strip() or len(name) > 120:
+            raise Refused("invalid", "A person needs a name of at most 120 characters.")
+        body["name"] = name
+    if len(body) == 1:
+        raise Refused("conflict", "Nothing would change.")
+    stays_admin = ADMIN in body.get("roles", before) and body.get("active", person.user.is_active)
+    if ADMIN in roles_of(person) and not stays_admin and not _other_admins(person):
+        raise Refused("conflict", f"{person.name} is the only active admin. Make somebody else an admin first.")
+    return {**body, "reason": reason} if reason else body
 
 
 def _other_admins(person: Person) -> bool:

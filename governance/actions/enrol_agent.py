@@ -8,7 +8,7 @@ from audit.log import Appended, Writer
 from governance.actions.invite_agent import token_digest
 from governance.actors import agent_actor
 from governance.errors import Refused
-from governance.models import Agent, AgentKey, Invitation
+from governance.models import Agent, AgentKey, Invitation, PersonKey
 from imprimatur.formats import ed25519, ids, keys
 from imprimatur.formats.encoding import b64u
 
@@ -52,6 +52,8 @@ def apply(writer: Writer, command: Command) -> Result:
         raise Refused("not-allowed", "The owner this agent was to have is no longer active. Ask for a new invitation.")
     if known is not None or Agent.objects.filter(pk=agent_id).exists():
         raise Refused("conflict", "This key is registered already. Make a new key for a new agent.")
+    if PersonKey.objects.filter(thumbprint=thumbprint).exists():
+        raise Refused("conflict", "This key is a person's. No key signs both for a person and for an agent.")
     if Agent.objects.filter(name=invitation.name).exists():
         raise Refused("conflict", f"There is an agent called {invitation.name} already.")
     agent = Agent.objects.create(

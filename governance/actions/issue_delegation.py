@@ -1,4 +1,4 @@
-"""Issue a delegation: a person roots it with an SSH key, an agent passes on a narrower part of its own.
+"""Issue a delegation: a person roots it with a key of their own, an agent passes on a narrower part of its own.
 
 Invariant 4: there is no third way. The server signs none, and a document counts only with its issuer's own signature.
 """
@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from audit.log import Appended, Writer
-from governance import standing
+from governance import ceremonies, signing_keys, standing
 from governance.access import LONGEST_CHAIN, access_delegation, chain_of
 from governance.actors import agent_actor, must_be_admin, person_actor
+from governance.ceremonies import Signed
 from governance.errors import Refused
 from governance.models import Agent, AgentKey, Delegation, Person, PersonKey
 from imprimatur.formats import canonical, shapes
@@ -27,11 +28,20 @@ LARGEST = 30_000  # bytes: document and signature have to fit into a log entry
 
 @dataclass(frozen=True)
 class Command:
-    """``issuer`` is who is authenticated; the document must name the same, and be signed with a key of theirs."""
+    """``issuer`` is who is authenticated; the document must name the same, and be signed with a key of theirs.
+
+    ``signed`` is the ceremony in which a person signed it at the desk; a signature that came by itself has none.
+    """
 
     document: dict[str, Any]
     signature: dict[str, Any]
     issuer: Person | Agent
+    signed: Signed | None = None
+
+
+def signed_at_desk(signed: Signed, issuer: Person) -> Command:
+    """The command for a delegation that a person signed in a ceremony."""
+    return Command(signed.document, {**signed.evidence, "key": signed.key}, issuer, signed)
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,8 @@ def apply(writer: Writer, command: Command) -> Result:
     """Check the document, its signature, its window, its parent's whole chain and that it is narrower; then write it.
 
     Raises Refused: malformed, signature, not-allowed, not-found, suspended, depth, delegation-expired,
-    delegation-revoked, constraint, over-budget, out-of-scope, conflict (the nonce was used for another document).
+    delegation-revoked, constraint, over-budget, out-of-scope, conflict (the nonce was used for another document),
+    log-behind (what it passes on a part of is not published yet); LogFrozen.
     """
     document, delegation_id = _read(command)
     _check_issuer(command)
@@ -66,6 +77,9 @@ def apply(writer: Writer, command: Command) -> Result:
     if isinstance(command.issuer, Person):
         chain: list[Delegation] = []
         _check_root(command, document)
+        if command.signed is not None:
+            ceremonies.says(command.signed, formats.TYP, **document)
+            ceremonies.use(writer, command.signed, by=command.issuer)
     else:
         chain = _check_passed_on(writer, command, document)
     row = _row(command, document, delegation_id, chain, writer.now)
@@ -106,24 +120,22 @@ def _check_issuer(command: Command) -> None:
     if command.document["issuer"] != issuer.pk:
         raise Refused("not-allowed", "Only the issuer named in a delegation may issue it.")
     if isinstance(issuer, Person):
-        if signature["kind"] != "ssh":
-            raise Refused("signature", "A person signs a delegation with an SSH key that is registered to them.")
+        if signature["kind"] not in (PersonKey.SSH, PersonKey.WEBAUTHN):
+            raise Refused("signature", "A person signs a delegation with a key of their own, SSH or passkey.")
         key = PersonKey.objects.filter(pk=signature["key"], person=issuer).first()
         if key is None:
             raise Refused("signature", "The key that signed this is not registered to you. Add it first.")
-        if key.revoked_at is not None:
-            raise Refused("key-revoked", "The key that signed this was revoked.")
-        good = formats.verify_ssh_signature(command.document, signature, key.line)
-    else:
-        if signature["kind"] != "ed25519":
-            raise Refused("signature", "An agent signs a delegation with its own Ed25519 key.")
-        agent_key = AgentKey.objects.filter(pk=signature["key"], agent=issuer).first()
-        if agent_key is None:
-            raise Refused("signature", "The key that signed this is not a key of this agent.")
-        if agent_key.revoked_since is not None or agent_key.retired_at is not None:
-            raise Refused("key-revoked", "The key that signed this is no longer in use.")
-        good = formats.verify_agent_signature(command.document, signature, bytes(agent_key.public_key))
-    if not good:
+        signing_keys.must_count(key, formats.TYP)
+        signing_keys.check(signing_keys.material(key), formats.TYP, canonical.dumps(command.document), signature)
+        return
+    if signature["kind"] != "ed25519":
+        raise Refused("signature", "An agent signs a delegation with its own Ed25519 key.")
+    agent_key = AgentKey.objects.filter(pk=signature["key"], agent=issuer).first()
+    if agent_key is None:
+        raise Refused("signature", "The key that signed this is not a key of this agent.")
+    if agent_key.revoked_since is not None or agent_key.retired_at is not None:
+        raise Refused("key-revoked", "The key that signed this is no longer in use.")
+    if not formats.verify_agent_signature(command.document, signature, bytes(agent_key.public_key)):
         raise Refused("signature", "The signature does not belong to this document and this key.")
 
 
@@ -154,6 +166,7 @@ def _check_passed_on(writer: Writer, command: Command, document: dict[str, Any])
     fallen = standing.fault(chain)
     if fallen is not None:
         raise fallen
+    standing.must_be_published(chain)
     if any(writer.now >= link.not_after for link in chain):
         raise Refused("delegation-expired", "The delegation this would stand on has expired.")
     prepared = chain_rules.prepare([*map(standing.document_of, chain), document])
@@ -192,5 +205,6 @@ def _row(
 def _actor(command: Command) -> Any:
     key = command.signature["key"]
     if isinstance(command.issuer, Person):
-        return person_actor(command.issuer, key=key, assurance="H2")
+        assurance = command.signed.assurance if command.signed is not None else "H2"
+        return person_actor(command.issuer, key=key, assurance=assurance)
     return agent_actor(command.issuer, key=key)

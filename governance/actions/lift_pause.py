@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from audit.log import Appended, Writer
 from governance.actions.set_pause import write
 from governance.actors import must_be_admin
+from governance.ceremonies import Signed
 from governance.errors import Refused
 from governance.models import Pause, Person
 
@@ -17,6 +18,7 @@ class Command:
     target: str
     reason: str
     by: Person
+    signed: Signed | None = None
 
 
 def apply(writer: Writer, command: Command) -> Appended:
@@ -29,4 +31,4 @@ def apply(writer: Writer, command: Command) -> Appended:
         raise Refused("not-found", "No such pause stands.")
     pause.lifted_at = writer.now
     pause.save(update_fields=["lifted_at"])
-    return write(writer, "pause.lifted", pause, command.reason, command.by)
+    return write(writer, "pause.lifted", pause, command)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from audit.log import Actor, Appended, Writer
-from governance import cascade
+from governance import acts, cascade
 from governance.access import chain_of
 from governance.actors import CONSOLE, agent_actor, must_be_active, must_be_admin, person_actor
+from governance.ceremonies import Signed
 from governance.errors import Refused
 from governance.models import Agent, Delegation, Person
 from imprimatur.formats.timestamps import format_time
@@ -20,6 +22,7 @@ class Command:
     delegation: str
     by: Person | Agent | None
     reason: str = ""
+    signed: Signed | None = None  # see governance.acts; a click will do
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,19 @@ def apply(writer: Writer, command: Command) -> Result:
     row.revoked_by = command.by.pk if command.by is not None else actor.id
     row.revoked_reason = reason
     row.save(update_fields=["revoked_at", "revoked_by", "revoked_reason"])
+    body: dict[str, Any] = {"delegation": row.id, "reason": reason}
+    part: dict[str, Any] = {"since": format_time(writer.now)}
+    if command.signed is not None and isinstance(command.by, Person):
+        said = acts.fields("delegation.revoked", row.id, dict(body))
+        actor, signed = acts.signed_by(writer, command.by, command.signed, said)
+        part |= signed
     entry = writer.append(
         "delegation.revoked",
         subject=row.id,
         agent=row.subject_id,
         actor=actor,
         refs=[("delegation", row.issued_index)],
-        body={"delegation": row.id, "reason": reason, "since": format_time(writer.now)},
+        body=body | part,
     )
     cascade.sweep(writer, entry, delegations=[row.id])
     return Result(row, entry)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from audit.log import Appended, Writer
-from governance import cascade
+from governance import acts, cascade
 from governance.actions.add_person import actor_of
 from governance.actions.revoke_person_key import since_when
 from governance.actors import must_be_active, must_be_admin
+from governance.ceremonies import Signed
 from governance.errors import Refused
 from governance.models import AgentKey, Delegation, Person
 from imprimatur.formats.timestamps import format_time
@@ -23,6 +25,7 @@ class Command:
     reason: str
     since: datetime | None = None
     by: Person | None = None
+    signed: Signed | None = None  # see governance.acts; a click will do
 
 
 def apply(writer: Writer, command: Command) -> Appended:
@@ -64,16 +67,22 @@ def _revoke(
 ) -> Appended:
     key.revoked_since = since
     key.save(update_fields=["revoked_since"])
+    body = chosen(key, command.reason, since)
+    actor = actor_of(command.by)
+    if cause is None and command.signed is not None and command.by is not None:
+        said = acts.fields("agent.key_revoked", key.agent_id, dict(body))
+        actor, part = acts.signed_by(writer, command.by, command.signed, said)
+        body |= part
     return writer.append(
         "agent.key_revoked",
         subject=key.agent_id,
         agent=key.agent_id,
-        actor=actor_of(command.by),
+        actor=actor,
         refs=[("cause", cause.index)] if cause else [],
-        body={
-            "agent": key.agent_id,
-            "thumbprint": key.thumbprint,
-            "since": format_time(since),
-            "reason": command.reason,
-        },
+        body=body,
     )
+
+
+def chosen(key: AgentKey, reason: str, since: datetime) -> dict[str, Any]:
+    """The fields of the entry that the person chooses, and that a signature covers."""
+    return {"agent": key.agent_id, "thumbprint": key.thumbprint, "since": format_time(since), "reason": reason}

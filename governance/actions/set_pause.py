@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from audit.log import Appended, Writer
+from governance import acts
 from governance.actors import must_be_admin, person_actor
+from governance.ceremonies import Signed
 from governance.errors import Refused
 from governance.models import Agent, Pause, Person
 
 
 @dataclass(frozen=True)
 class Command:
-    """``target`` is an agent's id or a tool's name; empty when everything is paused."""
+    """``target`` is an agent's id or a tool's name; empty when everything is paused. ``signed``: see `governance.acts`;
+    a click will do."""
 
     scope: str
     target: str
     reason: str
     by: Person
+    signed: Signed | None = None
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,8 @@ class Result:
 
 
 def apply(writer: Writer, command: Command) -> Result:
-    """Set it. Raises Refused: not-allowed (admins only), not-found, invalid (no reason, or a target that is none)."""
+    """Set it. Raises Refused: not-allowed (admins only), not-found, invalid (no reason, or a target that is none), and
+    what a signature is refused for."""
     must_be_admin(command.by)
     if command.scope not in (Pause.AGENT, Pause.TOOL, Pause.EVERYTHING):
         raise Refused("invalid", "A pause covers an agent, a tool or everything.")
@@ -49,15 +55,28 @@ def apply(writer: Writer, command: Command) -> Result:
         set_at=writer.now,
         set_by=command.by.pk,
     )
-    return Result(pause, write(writer, "pause.set", pause, command.reason, command.by))
+    return Result(pause, write(writer, "pause.set", pause, command))
 
 
-def write(writer: Writer, kind: str, pause: Pause, reason: str, by: Person) -> Appended:
+class Wish(Protocol):
+    """What setting and lifting have in common."""
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def by(self) -> Person: ...
+
+    @property
+    def signed(self) -> Signed | None: ...
+
+
+def write(writer: Writer, kind: str, pause: Pause, wish: Wish) -> Appended:
     """The entry of a pause that was set or lifted."""
-    return writer.append(
-        kind,
-        subject=pause.target or pause.scope,
-        agent=pause.target if pause.scope == Pause.AGENT else "",
-        actor=person_actor(by),
-        body={"scope": pause.scope, "target": pause.target, "reason": reason},
-    )
+    body: dict[str, Any] = {"scope": pause.scope, "target": pause.target, "reason": wish.reason}
+    subject, actor = pause.target or pause.scope, person_actor(wish.by)
+    if wish.signed is not None:
+        actor, part = acts.signed_by(writer, wish.by, wish.signed, acts.fields(kind, subject, dict(body)))
+        body |= part
+    agent = pause.target if pause.scope == Pause.AGENT else ""
+    return writer.append(kind, subject=subject, agent=agent, actor=actor, body=body)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from audit.log import Appended, Writer
-from governance import cascade
+from governance import acts, cascade
 from governance.actions.add_person import actor_of
 from governance.actors import must_be_active, must_be_admin
+from governance.ceremonies import Signed
 from governance.errors import Refused
 from governance.models import Agent, Delegation, Person
 
@@ -19,6 +21,7 @@ class Command:
     agent: Agent
     reason: str
     by: Person | None = None
+    signed: Signed | None = None  # see governance.acts; a click will do
 
 
 def apply(writer: Writer, command: Command) -> Appended:
@@ -34,13 +37,13 @@ def apply(writer: Writer, command: Command) -> Appended:
         raise Refused("conflict", f"{agent.name} is suspended already.")
     agent.state = Agent.SUSPENDED
     agent.save(update_fields=["state"])
-    entry = writer.append(
-        "agent.suspended",
-        subject=agent.id,
-        agent=agent.id,
-        actor=actor_of(command.by),
-        body={"agent": agent.id, "reason": command.reason},
-    )
+    body: dict[str, Any] = {"agent": agent.id, "reason": command.reason}
+    actor = actor_of(command.by)
+    if command.signed is not None and command.by is not None:
+        said = acts.fields("agent.suspended", agent.id, dict(body))
+        actor, part = acts.signed_by(writer, command.by, command.signed, said)
+        body |= part
+    entry = writer.append("agent.suspended", subject=agent.id, agent=agent.id, actor=actor, body=body)
     held = Delegation.objects.filter(subject=agent).values_list("id", flat=True)
     cascade.sweep(writer, entry, agents={agent.id}, delegations=held)
     return entry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
@@ -20,10 +21,11 @@ from governance.access import access_agent
 from governance.actions import invite_agent, resume_agent, suspend_agent
 from governance.actions import revoke_key as revoking
 from governance.actors import roles_of
+from governance.ceremonies import Signed
 from governance.errors import Refused
 from governance.forms import InviteForm, ReasonForm, SinceForm
 from governance.models import ADMIN, AUDITOR, REVIEWER, Agent, AgentKey, Invitation, Pause, Person
-from governance.views import commands, listing
+from governance.views import acts, commands, listing
 from governance.views.edge import act, page, person_at, sheet
 from imprimatur.formats.digests import fingerprint, sha256
 
@@ -101,30 +103,37 @@ def _delegations(count: int) -> str:
     return "1 delegation" if count == 1 else f"{count} delegations"
 
 
-@page(ADMIN, REVIEWER, AUDITOR, methods=("GET", "POST"))
-def suspend(request: HttpRequest, agent_id: str) -> HttpResponse:
+def _suspension(request: HttpRequest, agent_id: str) -> acts.Sheet:
     """Suspend it: for admins and for its owner."""
     me, agent = _stopper(request, agent_id)
-    form = ReasonForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        command = suspend_agent.Command(agent, form.cleaned_data["reason"], me)
-        if act(form, suspend_agent.apply, command) is not None:
-            messages.success(request, f"{agent.name} is suspended.")
-            return redirect("agent", agent.id)
     lead = (
         f"From now on nothing that {agent.name} holds or passed on can be used. What it has pending or approved ends. "
         "Only an admin can resume it."
     )
-    return sheet(
-        request,
-        form,
-        title=f"Suspend {agent.name}",
-        lead=lead,
-        button="Suspend",
-        danger=True,
-        back=reverse("agent", args=[agent.id]),
-        facts=[("In force now", _delegations(len(listing.in_force(agent))))],
+
+    def deed(found: dict[str, Any], signed: Signed | None) -> acts.Deed:
+        return suspend_agent.apply, suspend_agent.Command(agent, found["reason"], me, signed)
+
+    return acts.Sheet(
+        me,
+        ReasonForm(request.POST if request.method == "POST" else None),
+        act="agent.suspended",
+        subject=agent.id,
+        about={"agent": agent.id},
+        deed=deed,
+        done=f"{agent.name} is suspended.",
+        words={
+            "title": f"Suspend {agent.name}",
+            "lead": lead,
+            "button": "Suspend",
+            "danger": True,
+            "back": reverse("agent", args=[agent.id]),
+            "facts": [("In force now", _delegations(len(listing.in_force(agent))))],
+        },
     )
+
+
+suspend, suspend_sign = acts.views(_suspension, ADMIN, REVIEWER, AUDITOR)
 
 
 @page(ADMIN, methods=("GET", "POST"))
@@ -150,38 +159,41 @@ def resume(request: HttpRequest, agent_id: str) -> HttpResponse:
     )
 
 
-@page(ADMIN, REVIEWER, AUDITOR, methods=("GET", "POST"))
-def revoke_key(request: HttpRequest, agent_id: str, thumbprint: str) -> HttpResponse:
+def _key_revocation(request: HttpRequest, agent_id: str, thumbprint: str) -> acts.Sheet:
     """Revoke a key, from now or from when it may have been lost."""
     me, agent = _stopper(request, agent_id)
     key = AgentKey.objects.filter(agent=agent, pk=thumbprint).first()
     if key is None:
         raise Refused("not-found", "There is no such key.")
-    form = SinceForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        found = form.cleaned_data
-        if act(form, revoking.apply, revoking.Command(key.thumbprint, found["reason"], found["since"], me)) is not None:
-            messages.success(
-                request,
-                f"The key is revoked. What it signed from then on is dead; {agent.name} cannot ask with it again.",
-            )
-            return redirect("agent", agent.id)
     lead = (
         "Requests signed with it are turned away, what it has pending or approved ends, and so does each delegation it "
         "passed on from that time. A key that it named as its successor from that time falls with it. A lost key is a "
         "new agent: invite it again."
     )
-    facts = [("Key", key.thumbprint), ("Added", f"{key.added_at:%d %b %Y, %H:%M} UTC")]
-    return sheet(
-        request,
-        form,
-        title=f"Revoke a key of {agent.name}",
-        lead=lead,
-        button="Revoke the key",
-        danger=True,
-        back=reverse("agent", args=[agent.id]),
-        facts=facts,
+
+    def deed(found: dict[str, Any], signed: Signed | None) -> acts.Deed:
+        return revoking.apply, revoking.Command(thumbprint, found["reason"], found["since"], me, signed)
+
+    return acts.Sheet(
+        me,
+        SinceForm(request.POST if request.method == "POST" else None),
+        act="agent.key_revoked",
+        subject=agent.id,
+        about={"agent": agent.id, "thumbprint": key.thumbprint},
+        deed=deed,
+        done=f"The key is revoked. What it signed from then on is dead; {agent.name} cannot ask with it again.",
+        words={
+            "title": f"Revoke a key of {agent.name}",
+            "lead": lead,
+            "button": "Revoke the key",
+            "danger": True,
+            "back": reverse("agent", args=[agent.id]),
+            "facts": [("Key", key.thumbprint), ("Added", f"{key.added_at:%d %b %Y, %H:%M} UTC")],
+        },
     )
+
+
+revoke_key, revoke_key_sign = acts.views(_key_revocation, ADMIN, REVIEWER, AUDITOR)
 
 
 def _stopper(request: HttpRequest, agent_id: str) -> tuple[Person, Agent]:

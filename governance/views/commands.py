@@ -50,12 +50,22 @@ def delegate(document: Mapping[str, Any], origin: str) -> str:
 
 def write_document(document: str) -> str:
     """Write exactly these bytes: no line end follows them."""
-    return f"printf %s {shlex.quote(document)} > {FILE}"
+    return write_file(document, FILE)
 
 
 def sign_with_ssh() -> str:
     """Sign ``delegation.json`` with OpenSSH alone; the signature lands beside it."""
-    return f"ssh-keygen -Y sign -n {SSH_NAMESPACE} -f ~/.ssh/id_ed25519 {FILE}"
+    return sign_file_with_ssh(SSH_NAMESPACE, FILE)
+
+
+def write_file(content: str, name: str) -> str:
+    """Write exactly these bytes to a file: no line end follows them."""
+    return f"printf %s {shlex.quote(content)} > {name}"
+
+
+def sign_file_with_ssh(namespace: str, name: str) -> str:
+    """Sign a file with OpenSSH alone, for this purpose; the signature lands beside it."""
+    return f"ssh-keygen -Y sign -n {namespace} -f ~/.ssh/id_ed25519 {name}"
 
 
 def verify_with_ssh(person: str, line: str) -> str:

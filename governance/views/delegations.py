@@ -7,22 +7,25 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from audit import kinds, log, selectors
-from governance import spend
+from audit import kinds, log, published, selectors
+from audit.errors import LogError
+from audit.views.webauthn import signing_page
+from governance import ceremonies, signing_keys, spend
 from governance.access import access_delegation, chain_of
 from governance.actions import correct_spend, issue_delegation, revoke_delegation
 from governance.actors import roles_of
 from governance.cascade import below
+from governance.ceremonies import Signed
 from governance.errors import Refused
 from governance.forms import CorrectionForm, DelegationForm, ReasonForm, SignatureForm
 from governance.models import ADMIN, AUDITOR, REVIEWER, Delegation, Person, PersonKey, Reservation
-from governance.views import commands, listing
-from governance.views.edge import act, page, person_at, sheet
-from imprimatur.formats import canonical, shapes, sshsig
+from governance.views import acts, commands, listing
+from governance.views.edge import act, for_script, page, person_at, sheet
+from imprimatur.formats import canonical, shapes
 from imprimatur.formats import delegation as formats
 from imprimatur.formats.encoding import b64u
 from imprimatur.rules import money
@@ -80,7 +83,7 @@ def one(request: HttpRequest, delegation_id: str) -> HttpResponse:
 
 def _verify(delegation: Delegation) -> str:
     key = PersonKey.objects.filter(
-        person=delegation.issuer_person_id, fingerprint=delegation.signature.get("key", "")
+        person=delegation.issuer_person_id, kind=PersonKey.SSH, fingerprint=delegation.signature.get("key", "")
     ).first()
     return commands.verify_with_ssh(key.person_id, key.line) if key is not None else ""
 
@@ -94,6 +97,7 @@ def document(request: HttpRequest, delegation_id: str) -> HttpResponse:
     return answer
 
 
+@signing_page()
 @page(ADMIN, methods=("GET", "POST"))
 def new(request: HttpRequest) -> HttpResponse:
     """Write a delegation, then show the exact bytes to sign. Nothing is kept until the signature comes back."""
@@ -109,48 +113,79 @@ def new(request: HttpRequest) -> HttpResponse:
         else:
             raw = canonical.dumps(written).decode("utf-8")
             return _to_sign(request, me, SignatureForm(initial={"document": raw}), raw)
-    context = {"form": form, "keys": me.keys.filter(revoked_at=None), "me": me}
+    context = {"form": form, "keys": _signers(me), "me": me}
     return render(request, "governance/delegation_new.html", context, status=422 if form.errors else 200)
 
 
+@signing_page()
 @page(ADMIN, methods=("POST",))
 def sign(request: HttpRequest) -> HttpResponse:
-    """Take the signature of the person at the desk, and issue the delegation."""
+    """Take the signature of the person at the desk, by a passkey or from an SSH key, and issue the delegation."""
     me = person_at(request)
-    form = SignatureForm(request.POST, request.FILES)
     raw = request.POST.get("document", "")
-    try:
-        written = formats.parse(raw.encode("utf-8"))
-    except ValueError as error:
-        raise Refused("malformed", f"These are not the bytes that were shown ({error}). Write it again.") from None
+    written = _shown(raw)
+    if request.POST.get("ceremony"):
+        return _signed_here(request, me, raw)
+    form = SignatureForm(request.POST, request.FILES)
     if form.is_valid():
-        armored = form.cleaned_data["armored"]
         try:
-            key = sshsig.parse(armored).key.fingerprint
-        except sshsig.SshSigError as error:
-            form.add_error("signature", f"This is not a signature we can read: {error}")
+            signature = ceremonies.ssh_evidence(form.cleaned_data["armored"])
+        except Refused as error:
+            form.add_error("signature", error.message)
         else:
-            signature = {"kind": "ssh", "key": key, "value": armored}
             done = act(form, issue_delegation.apply, issue_delegation.Command(written, signature, me))
             if done is not None:
-                messages.success(request, f"{done.delegation.subject.name} holds this delegation now.")
-                return redirect("delegation", done.delegation.id)
+                return _issued(request, done)
     return _to_sign(request, me, form, raw)
 
 
-@page(ADMIN, REVIEWER, AUDITOR, methods=("GET", "POST"))
-def revoke(request: HttpRequest, delegation_id: str) -> HttpResponse:
+@page(ADMIN, methods=("POST",))
+@for_script
+def sign_here(request: HttpRequest) -> HttpResponse:
+    """What a passkey is to sign: the delegation's own bytes, which name no key, so it is kept beside them."""
+    me = person_at(request)
+    written = _shown(request.POST.get("document", ""))
+    if written["issuer"] != me.pk:
+        raise Refused("not-allowed", "Only the issuer named in a delegation may sign it.")
+    key = signing_keys.chosen(me, request.POST.get("credential", ""))
+    return JsonResponse(ceremonies.for_browser(ceremonies.open(me, written, kept={"key": key.fingerprint})))
+
+
+def _shown(raw: str) -> dict[str, Any]:
+    try:
+        return formats.parse(raw.encode("utf-8"))
+    except ValueError as error:
+        raise Refused("malformed", f"These are not the bytes that were shown ({error}). Write it again.") from None
+
+
+def _signed_here(request: HttpRequest, me: Person, raw: str) -> HttpResponse:
+    try:
+        signed = ceremonies.finish(me, request.POST["ceremony"], request.POST.get("response", ""), typ=formats.TYP)
+        if signed.raw != raw.encode("utf-8"):
+            raise Refused("wrong-state", "Another delegation was signed than the one shown here. Write it again.")
+        done = log.commit(issue_delegation.apply, issue_delegation.signed_at_desk(signed, me))
+    except (Refused, LogError) as error:
+        return _to_sign(request, me, SignatureForm(initial={"document": raw}), raw, problem=str(error))
+    return _issued(request, done)
+
+
+def _issued(request: HttpRequest, done: issue_delegation.Result) -> HttpResponse:
+    found = published.Told(done.delegation.issued_index, published.covers(done.delegation.issued_index))
+    usable = "" if found.published else " It can be used from then on."
+    messages.success(request, f"{done.delegation.subject.name} holds this delegation now. {found}{usable}")
+    return redirect("delegation", done.delegation.id)
+
+
+def _signers(me: Person) -> list[PersonKey]:
+    return [key for key in me.keys.order_by("added_at") if key.in_force]
+
+
+def _revocation(request: HttpRequest, delegation_id: str) -> acts.Sheet:
     """Revoke one, after saying what falls with it."""
     me = person_at(request)
     delegation = access_delegation(me, delegation_id)
     if not _may_revoke(me, delegation):
         raise Refused("not-allowed", "Only an admin, its issuer or the owner of its agent may revoke a delegation.")
-    form = ReasonForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        command = revoke_delegation.Command(delegation.id, me, form.cleaned_data["reason"])
-        if act(form, revoke_delegation.apply, command) is not None:
-            messages.success(request, "The delegation is revoked. What stood on it has ended.")
-            return redirect("delegation", delegation.id)
     fallen = below([delegation.id]) - {delegation.id}
     waiting = Reservation.objects.filter(delegation=delegation, state=Reservation.RESERVED).count()
     agents = Delegation.objects.filter(pk__in=fallen).order_by("subject__name").values_list("subject__name", flat=True)
@@ -162,16 +197,30 @@ def revoke(request: HttpRequest, delegation_id: str) -> HttpResponse:
     lead = (
         "It takes effect at once and cannot be undone. Pending requests end, and what was approved cannot be redeemed."
     )
-    return sheet(
-        request,
-        form,
-        title=f"Revoke what {delegation.subject.name} may do",
-        lead=lead,
-        button="Revoke",
-        danger=True,
-        back=reverse("delegation", args=[delegation.id]),
-        facts=facts,
+
+    def deed(found: dict[str, Any], signed: Signed | None) -> acts.Deed:
+        return revoke_delegation.apply, revoke_delegation.Command(delegation.id, me, found["reason"], signed)
+
+    return acts.Sheet(
+        me,
+        ReasonForm(request.POST if request.method == "POST" else None),
+        act="delegation.revoked",
+        subject=delegation.id,
+        about={"delegation": delegation.id},
+        deed=deed,
+        done="The delegation is revoked. What stood on it has ended.",
+        words={
+            "title": f"Revoke what {delegation.subject.name} may do",
+            "lead": lead,
+            "button": "Revoke",
+            "danger": True,
+            "back": reverse("delegation", args=[delegation.id]),
+            "facts": facts,
+        },
     )
+
+
+revoke, revoke_sign = acts.views(_revocation, ADMIN, REVIEWER, AUDITOR)
 
 
 @page(ADMIN, methods=("GET", "POST"))
@@ -207,24 +256,25 @@ def correct(request: HttpRequest, delegation_id: str) -> HttpResponse:
     )
 
 
-def _to_sign(request: HttpRequest, me: Person, form: SignatureForm, raw: str) -> HttpResponse:
+def _to_sign(request: HttpRequest, me: Person, form: SignatureForm, raw: str, *, problem: str = "") -> HttpResponse:
     written = canonical.loads(raw.encode("utf-8"))
     return render(
         request,
         "governance/delegation_sign.html",
         {
             "form": form,
+            "problem": problem,
             "document": written,
             "raw": raw,
             "length": len(raw.encode("utf-8")),
             "digest": formats.delegation_id(written),
             "holder": kinds.name("agent", written["subject"]),
-            "keys": me.keys.filter(revoked_at=None),
+            "keys": _signers(me),
             "write": commands.write_document(raw),
             "with_imprimatur": commands.delegate(written, settings.ORIGINS[0]),
             "with_ssh": commands.sign_with_ssh(),
         },
-        status=422 if form.errors else 200,
+        status=422 if problem or form.errors else 200,
     )
 
 

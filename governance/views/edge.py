@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from django import forms
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 
 from audit import log
@@ -39,6 +39,25 @@ def page(
         return guard.page(*readers, act=act, methods=methods)(told)
 
     return wear
+
+
+def for_script(view: guard.View) -> guard.View:
+    """For a script in the middle of a signing: a refusal becomes JSON, ``{"code", "detail"}``.
+
+    Never with 401, by which a script on our pages knows that the session ended. Wear it inside `page`.
+    """
+
+    @wraps(view)
+    def told(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return view(request, *args, **kwargs)
+        except Refused as error:
+            status = 403 if error.status == 401 else error.status
+            return JsonResponse({"code": error.code, "detail": error.message}, status=status)
+        except LogError as error:
+            return JsonResponse({"code": "log-frozen", "detail": f"Nothing was changed. {error}"}, status=503)
+
+    return told
 
 
 def person_at(request: HttpRequest) -> Person:

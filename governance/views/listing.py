@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from audit import kinds, log
 from governance import standing
 from governance.access import chain_of
-from governance.models import Agent, Delegation
+from governance.models import Agent, Delegation, PersonKey
 from imprimatur.formats import sshsig
 
 SOON = timedelta(hours=2)
@@ -115,6 +115,8 @@ def _signer(delegation: Delegation) -> str:
 
 def _how(delegation: Delegation, document: dict[str, Any]) -> str:
     if delegation.parent is None:
+        if delegation.signature["kind"] == PersonKey.WEBAUTHN:
+            return "passkey"
         try:
             return KEY_NAMES.get(sshsig.parse(delegation.signature["value"]).key.type, "SSH")
         except sshsig.SshSigError:

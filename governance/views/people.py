@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from allauth.account.adapter import get_adapter
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from audit import log
+from audit.views.webauthn import signing_page
+from governance import absences, changes, newcomer_logins
 from governance.access import access_person
-from governance.actions import add_person, add_person_key, change_person, revoke_person_key
+from governance.actions import add_person, add_person_key, change_person, propose_change
 from governance.actors import roles_of
 from governance.errors import Refused
-from governance.forms import KeyForm, PersonForm, ReasonForm, RolesForm, SinceForm
-from governance.models import ADMIN, AUDITOR, Agent, Delegation, Person, PersonKey
+from governance.forms import KeyForm, PersonForm, ReasonForm, RolesForm
+from governance.models import ADMIN, AUDITOR, Agent, Person
 from governance.views import listing
+from governance.views.changes import offer
 from governance.views.edge import act, page, person_at, sheet
 from imprimatur.formats import sshsig
+from imprimatur.formats.ids import new_id
+from imprimatur.rules import administration
 
 
 @page(ADMIN, AUDITOR)
 def index(request: HttpRequest) -> HttpResponse:
     """Everybody with a login."""
     people = Person.objects.select_related("user").prefetch_related("user__groups", "keys").order_by("name")
+    away = absences.standing_of_all(log.utc_now())
     rows = [
         {
             "person": person,
+            "away": away.get(person.id),
             "roles": ", ".join(sorted(group.name for group in person.user.groups.all())),
             "keys": sum(key.revoked_at is None for key in person.keys.all()),
         }
@@ -36,13 +45,22 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(request, "governance/people.html", {"rows": rows})
 
 
+@signing_page()
 @page(ADMIN, methods=("GET", "POST"))
-def add(request: HttpRequest) -> HttpResponse:
-    """Add somebody. The one-time password is shown on the answer to this one request and kept nowhere."""
+def add(request: HttpRequest) -> HttpResponseBase:
+    """Add somebody. The one-time password is shown on the answer to this one request and kept nowhere.
+
+    Where two people must agree on somebody with a role, the same form leads to the sheet that proposes them.
+    """
     me = person_at(request)
     form = PersonForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         found = form.cleaned_data
+        if found["roles"] and changes.two_person():
+            draft = _newcomer(form, found)
+            if draft is not None:
+                return offer(request, me, draft)
+            return render(request, "governance/person_add.html", {"form": form, "two": True}, status=422)
         command, password = add_person.new(
             found["username"], found["roles"], name=found["name"], email=found["email"], by=me
         )
@@ -50,7 +68,8 @@ def add(request: HttpRequest) -> HttpResponse:
         if done is not None:
             context = {"added": done.person, "login": found["username"], "password": password}
             return render(request, "governance/person_added.html", context)
-    return render(request, "governance/person_add.html", {"form": form}, status=422 if form.errors else 200)
+    context = {"form": form, "two": changes.two_person()}
+    return render(request, "governance/person_add.html", context, status=422 if form.errors else 200)
 
 
 @page(ADMIN, AUDITOR)
@@ -60,14 +79,18 @@ def one(request: HttpRequest, person_id: str) -> HttpResponse:
     return _show(request, me, access_person(me, person_id))
 
 
+@signing_page()
 @page(ADMIN, methods=("POST",))
-def change(request: HttpRequest, person_id: str) -> HttpResponse:
-    """Change name or roles."""
+def change(request: HttpRequest, person_id: str) -> HttpResponseBase:
+    """Change name or roles; where two people must agree, propose it."""
     me = person_at(request)
     person = access_person(me, person_id)
     form = RolesForm(request.POST)
     if form.is_valid():
         found = form.cleaned_data
+        draft = _widening(person, roles=found["roles"], name=found["name"])
+        if draft is not None:
+            return offer(request, me, draft)
         command = change_person.Command(person, roles=found["roles"], name=found["name"], by=me)
         if act(form, change_person.apply, command) is not None:
             messages.success(request, "Changed.")
@@ -108,13 +131,17 @@ def switch_off(request: HttpRequest, person_id: str) -> HttpResponse:
     )
 
 
+@signing_page()
 @page(ADMIN, methods=("GET", "POST"))
-def switch_on(request: HttpRequest, person_id: str) -> HttpResponse:
-    """Let somebody log in again."""
+def switch_on(request: HttpRequest, person_id: str) -> HttpResponseBase:
+    """Let somebody log in again; where two people must agree, propose it."""
     me = person_at(request)
     person = access_person(me, person_id)
     form = ReasonForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
+        draft = _widening(person, active=True, reason=form.cleaned_data["reason"])
+        if draft is not None:
+            return offer(request, me, draft)
         command = change_person.Command(person, active=True, reason=form.cleaned_data["reason"], by=me)
         if act(form, change_person.apply, command) is not None:
             messages.success(request, f"{person.name} can log in again.")
@@ -123,7 +150,7 @@ def switch_on(request: HttpRequest, person_id: str) -> HttpResponse:
         request,
         form,
         title=f"Switch {person.name} on again",
-        button="Switch on",
+        button="Propose…" if changes.two_person() else "Switch on",
         lead="They log in with the password they had, in the roles they had. Delegations that ended stay ended.",
         back=reverse("person", args=[person.id]),
         facts=[],
@@ -153,37 +180,29 @@ def add_key(request: HttpRequest, person_id: str) -> HttpResponse:
     return _show(request, me, person, key=form, seen=key)
 
 
-@page(ADMIN, methods=("GET", "POST"))
-def revoke_key(request: HttpRequest, person_id: str) -> HttpResponse:
-    """Revoke an SSH key, from now or from when it may have been lost."""
-    me = person_at(request)
-    person = access_person(me, person_id)
-    # A fingerprint has slashes, so it travels as a parameter and not in the path.
-    fingerprint = request.POST.get("key", "") or request.GET.get("key", "")
-    key = PersonKey.objects.filter(pk=fingerprint, person=person).first()
-    if key is None:
-        raise Refused("not-found", "There is no such key.")
-    form = SinceForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        found = form.cleaned_data
-        command = revoke_person_key.Command(key.fingerprint, found["reason"], found["since"], me)
-        if act(form, revoke_person_key.apply, command) is not None:
-            messages.success(request, "The key is revoked. What it signed from then on has ended.")
-            return redirect("person", person.id)
-    signed = sum(row.signature["key"] == key.fingerprint for row in Delegation.objects.filter(issuer_person=person))
-    facts = [("Key", key.fingerprint), ("Signed", f"{signed} delegations in all")]
-    lead = "Every delegation it signed from the stated time on ends, with all that was passed on below it."
-    return sheet(
-        request,
-        form,
-        title=f"Revoke a key of {person.name}",
-        lead=lead,
-        button="Revoke the key",
-        danger=True,
-        back=reverse("person", args=[person.id]),
-        facts=facts,
-        hidden=[("key", key.fingerprint)],
-    )
+def _newcomer(form: PersonForm, found: dict[str, Any]) -> propose_change.Draft | None:
+    """A draft of adding somebody; None when it could not be done, and then the form says why."""
+    now = log.utc_now()
+    try:
+        login, kept = newcomer_logins.kept(found["username"], found["email"])
+        body = add_person.planned(new_id("pe", now), found["username"], found["name"], found["roles"], login)
+    except Refused as error:
+        form.add_error(None, error.message)
+        return None
+    return propose_change.draft(now, "person.added", body["person"], body, kept=kept)
+
+
+def _widening(person: Person, **wanted: Any) -> propose_change.Draft | None:
+    """A draft of changing somebody, where that takes two people; None where one admin is enough, or it is refused."""
+    if not changes.two_person():
+        return None
+    try:
+        body = change_person.planned(person, **wanted)
+    except Refused:
+        return None
+    if not administration.takes_two("person.changed", body, changes.held_roles(person)):
+        return None
+    return propose_change.draft(log.utc_now(), "person.changed", person.pk, body)
 
 
 def _knows_password(request: HttpRequest, form: KeyForm) -> bool:
@@ -223,6 +242,7 @@ def _show(
             "seen": seen,
             "may_act": ADMIN in roles_of(me),
             "own": me.pk == person.pk,
+            "away": absences.standing(person, log.utc_now()),
         },
         status=422 if faulty else 200,
     )

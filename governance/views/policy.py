@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 
 from audit import kinds, log
-from governance import judgement, people, policies
+from audit.views.webauthn import signing_page
+from governance import changes, judgement, people, policies, policy_words
 from governance.access import access_delegation
-from governance.actions import activate_policy
+from governance.actions import activate_policy, propose_change
 from governance.errors import Refused
 from governance.forms import ActivateForm, ExplainForm, PolicyForm
 from governance.models import ADMIN, AUDITOR, REVIEWER, Policy, Tool
+from governance.views.changes import offer
 from governance.views.edge import act, page, person_at
+from imprimatur.rules import freeze
 from imprimatur.rules import policy as rules
-from imprimatur.rules.quorum import stages_for
-from imprimatur.rules.risk import Risk
 
 OUTCOMES = {
     "refused": "Refused: outside its authority",
@@ -78,16 +78,21 @@ def edit(request: HttpRequest) -> HttpResponse:
     return render(request, "governance/policy_edit.html", {"form": form}, status=422 if form.errors else 200)
 
 
+@signing_page()
 @page(ADMIN, methods=("POST",))
-def activate(request: HttpRequest) -> HttpResponse:
-    """Make it the policy in force."""
+def activate(request: HttpRequest) -> HttpResponseBase:
+    """Make it the policy in force; where two people must agree, propose it."""
     me = person_at(request)
     form = ActivateForm(request.POST)
     text = request.POST.get("toml", "")
     problems, compiled = _compile(text)
     if compiled is None:
         raise Refused("invalid", " ".join(str(problem) for problem in problems))
-    if form.is_valid():
+    if form.is_valid() and changes.two_person():
+        draft = _draft(form, text)
+        if draft is not None:
+            return offer(request, me, draft)
+    elif form.is_valid():
         done = act(form, activate_policy.apply, activate_policy.Command(rules.from_toml(text), me, toml=text))
         if done is not None:
             said = f"Policy {done.policy.number} is active." if done.entry else "This is the active policy already."
@@ -129,7 +134,7 @@ def explain(request: HttpRequest) -> HttpResponse:
 
 
 def _show(request: HttpRequest, row: Policy) -> HttpResponse:
-    compiled = policies.compile_document(row.document)
+    compiled, now = policies.compile_document(row.document), log.utc_now()
     return render(
         request,
         "governance/policy.html",
@@ -142,6 +147,12 @@ def _show(request: HttpRequest, row: Policy) -> HttpResponse:
             "warnings": compiled.warnings,
             "ttl": row.document.get("ttl", {}),
             "floors": row.document.get("floors", {}),
+            "device_bound": row.document.get("device_bound", []),
+            "asked": [policy_words.asked(level) for level in row.document.get("ask", [])],
+            "calendar": [(each["name"], freeze.words(each)) for each in row.document.get("freeze", [])],
+            "frozen": compiled.frozen(now),
+            "spans": freeze.upcoming(compiled.windows, now),
+            "nobody": compiled.satisfiable_by(people.candidates()) if row.active else [],
             "versions": Policy.objects.order_by("-number")[:50],
             "names": {each.activated_by: kinds.name("person", each.activated_by) for each in Policy.objects.all()},
         },
@@ -151,8 +162,6 @@ def _show(request: HttpRequest, row: Policy) -> HttpResponse:
 def _to_activate(
     request: HttpRequest, form: ActivateForm, text: str, compiled: rules.Policy, active: Policy | None
 ) -> HttpResponse:
-    before = rules.to_toml(active.document) if active else ""
-    after = rules.to_toml(compiled.document)
     return render(
         request,
         "governance/policy_activate.html",
@@ -161,12 +170,24 @@ def _to_activate(
             "compiled": compiled,
             "active": active,
             "same": active is not None and active.digest == compiled.digest,
-            "diff": list(_diff(before, after)),
+            "lines": policy_words.of_policy(active.document if active else {}, compiled.document),
+            "diff": policy_words.diff(active.document if active else {}, compiled.document),
+            "unknown": _unknown(compiled.document),
+            "two": changes.two_person(),
             "unanswerable": compiled.satisfiable_by(people.candidates()),
             "text": text,
         },
         status=422 if form.errors else 200,
     )
+
+
+def _draft(form: ActivateForm, text: str) -> propose_change.Draft | None:
+    try:
+        body, _ = activate_policy.planned(rules.from_toml(text))
+    except Refused as error:
+        form.add_error(None, error.message)
+        return None
+    return propose_change.draft(log.utc_now(), "policy.activated", body["policy"], body, toml=text)
 
 
 def _compile(text: str) -> tuple[list[rules.Problem], rules.Policy | None]:
@@ -184,26 +205,24 @@ def _line(number: int, rule: dict[str, Any]) -> RuleLine:
         applies=applies,
         condition=rule.get("when", ""),
         risk=rule.get("risk", ""),
-        asks=_asks(rule["stages"]) if "stages" in rule else _usual(rule.get("risk", "")),
+        asks=_asks(rule["stages"]) if "stages" in rule else policy_words.usual(rule.get("risk", "")),
         reason=rule.get("reason", ""),
     )
-
-
-def _usual(risk: str) -> str:
-    if risk not in ("HIGH", "CRITICAL"):
-        return {"LOW": "nobody", "MEDIUM": "nobody; looked over afterwards"}.get(risk, "")
-    stages = stages_for(Risk(risk))
-    return ", then ".join(f"{stage.count} {stage.role} to {stage.kind}" for stage in stages)
 
 
 def _asks(stages: list[dict[str, Any]]) -> str:
     return ", then ".join(f"{stage['count']} {stage['role']}" for stage in stages)
 
 
-def _diff(before: str, after: str) -> list[tuple[str, str]]:
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=3)
-    marks = {"+": "add", "-": "del", "@": "at"}
-    return [(marks.get(line[:1], "same"), line) for line in lines if not line.startswith(("---", "+++"))]
+def _unknown(document: dict[str, Any]) -> list[str]:
+    """Whom it names that nobody here is: people without a login, and roles that nobody holds."""
+    known = {person.person for person in people.candidates()}
+    roles = {role for person in people.candidates() for role in person.roles}
+    named = {person for level in document.get("ask", []) for person in level.get("people", [])}
+    asked = {role for level in document.get("ask", []) for role in level.get("roles", [])}
+    asked |= {stage["role"] for rule in document["rules"] for stage in rule.get("stages", [])}
+    found = [f"Nobody here has the id {person}." for person in sorted(named - known)]
+    return found + [f"Nobody here holds the role {role}." for role in sorted(asked - roles)]
 
 
 def _number(text: str) -> int:

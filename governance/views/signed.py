@@ -72,16 +72,17 @@ def post(request: HttpRequest) -> HttpResponse:
         issuer = _signer(document, signature)
         done = log.commit(issue_delegation.apply, issue_delegation.Command(document, signature, issuer))
     except Refused as error:
-        return _problem(error.status, error.code, error.message)
+        return problem(error.status, error.code, error.message)
     except LogError as error:
-        return _problem(503, "log-frozen", f"Nothing was changed. {error}")
+        return problem(503, "log-frozen", f"Nothing was changed. {error}")
     answer = {"delegation": done.delegation.id, "url": reverse("delegation", args=[done.delegation.id])}
     if done.entry is not None:
         answer["entry"] = str(done.entry.index)
     return HttpResponse(json.dumps(answer), content_type="application/json", status=201 if done.entry else 200)
 
 
-def _read(request: HttpRequest) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_json(request: HttpRequest, shape: shapes.Obj) -> dict[str, Any]:
+    """The JSON object of this shape in a request's body. Raises Refused ``malformed``."""
     if request.content_type != "application/json":
         raise Refused("malformed", "Send application/json.", 415)
     # One byte more than is allowed is read, whatever the length header says.
@@ -89,8 +90,17 @@ def _read(request: HttpRequest) -> tuple[dict[str, Any], dict[str, Any]]:
     if len(raw) > LARGEST:
         raise Refused("malformed", f"At most {LARGEST // 1024} kB.", 413)
     try:
-        body = canonical.loads(raw)
-        shapes.check(body, BODY)
+        body: dict[str, Any] = canonical.loads(raw)
+        shapes.check(body, shape)
+    except (canonical.CanonicalError, shapes.ShapeError) as error:
+        message = f"This is not what belongs here: {error}. Is the client of another version?"
+        raise Refused("malformed", message) from None
+    return body
+
+
+def _read(request: HttpRequest) -> tuple[dict[str, Any], dict[str, Any]]:
+    body = read_json(request, BODY)
+    try:
         formats.validate(body["document"])
     except (canonical.CanonicalError, shapes.ShapeError) as error:
         raise Refused("malformed", f"This is not a document with its signature: {error}") from None
@@ -112,9 +122,10 @@ def _signer(document: dict[str, Any], signature: dict[str, Any]) -> Person:
     return key.person
 
 
-def _problem(status: int, code: str, message: str) -> HttpResponse:
+def problem(status: int, code: str, message: str) -> HttpResponse:
+    """A refusal for a program, as a problem document (RFC 9457)."""
     problem = {
-        "type": "about:blank",
+        "type": f"urn:imprimatur:problem:{code}",
         "title": code.replace("-", " "),
         "status": status,
         "code": code,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from governance import standing
-from governance.actions import register_tool, retire_tool
+from audit import log
+from audit.views.webauthn import signing_page
+from governance import changes, standing
+from governance.actions import propose_change, register_tool, retire_tool
 from governance.errors import Refused
 from governance.forms import ReasonForm, ToolForm
 from governance.models import ADMIN, AUDITOR, Delegation, Pause, Tool
+from governance.views.changes import offer
 from governance.views.edge import act, page, person_at, sheet
 from imprimatur.rules import tools as rules
 
@@ -57,9 +61,11 @@ def one(request: HttpRequest, name: str) -> HttpResponse:
     )
 
 
+@signing_page()
 @page(ADMIN, methods=("GET", "POST"))
-def register(request: HttpRequest) -> HttpResponse:
-    """Register a tool or a new version: first checked and read back in words, then registered."""
+def register(request: HttpRequest) -> HttpResponseBase:
+    """Register a tool or a new version: first checked and read back in words, then registered; where two people must
+    agree, proposed."""
     me = person_at(request)
     start = Tool.objects.filter(name=request.GET.get("from", ""), current=True).first()
     form = ToolForm(request.POST or None, initial={"document": _pretty(start.document if start else STARTING_POINT)})
@@ -67,7 +73,11 @@ def register(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         checked = form.cleaned_data["document"]
         before = Tool.objects.filter(name=checked["name"], current=True).first()
-        if request.POST.get("step") == "register":
+        if request.POST.get("step") == "register" and changes.two_person():
+            draft = _draft(form, checked)
+            if draft is not None:
+                return offer(request, me, draft)
+        elif request.POST.get("step") == "register":
             done = act(form, register_tool.apply, register_tool.Command(checked, me))
             if done is not None:
                 said = "is registered." if done.entry else "was registered in exactly this version already."
@@ -76,6 +86,7 @@ def register(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "checked": checked,
+        "two": changes.two_person(),
         "before": before,
         "digest": rules.digest(checked) if checked else "",
         "same": bool(checked and before and before.digest == rules.digest(checked)),
@@ -111,6 +122,15 @@ def retire(request: HttpRequest, name: str) -> HttpResponse:
         back=reverse("tool", args=[name]),
         facts=[("Named in", f"{named} delegations" if named else "no delegation")],
     )
+
+
+def _draft(form: ToolForm, document: dict[str, Any]) -> propose_change.Draft | None:
+    try:
+        body = register_tool.planned(document)
+    except Refused as error:
+        form.add_error(None, error.message)
+        return None
+    return propose_change.draft(log.utc_now(), "tool.registered", body["tool"], body)
 
 
 def _tools_named(row: Delegation) -> list[str]:

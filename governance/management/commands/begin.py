@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -13,6 +14,11 @@ from governance import begin, console
 from governance.models import ADMIN
 from imprimatur.rules.policy import DEFAULT_POLICY, DEMO_POLICY
 from imprimatur.rules.tools import DEFAULT_TOOLS
+
+NEXT = """Next:
+  1. Sign in, choose a password, and enrol a passkey under Your keys. The first one counts at once.
+  2. Add two reviewers under People, and have each enrol a key. You vouch for the first, who vouches for the second.
+  3. Invite an agent, and sign what it may do."""
 
 
 class Command(BaseCommand):
@@ -31,10 +37,14 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the result for a program")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        self.start(options)
+
+    def start(self, options: Mapping[str, Any], continues: Mapping[str, str] | None = None) -> None:
+        """Begin as the options say; ``continues`` is the end of another realm's log, for entry 0."""
         policy = DEMO_POLICY if options["demo_policy"] else DEFAULT_POLICY
         first = begin.Newcomer(options["admin"], (ADMIN,), name=options["name"], email=options["email"])
         with console.refusals():
-            begun = begin.begin_installation([first], options["realm"], policy, list(DEFAULT_TOOLS.values()))
+            begun = begin.begin_installation([first], options["realm"], policy, list(DEFAULT_TOOLS.values()), continues)
         if options["json"]:
             self.stdout.write(
                 json.dumps({"fresh": begun.fresh, "realm": begun.realm, "passwords": dict(begun.passwords)})
@@ -49,6 +59,7 @@ class Command(BaseCommand):
         for login, password in begun.passwords.items():
             self.stdout.write(f"First admin: {login}\nOne-time password: {password}")
         self.stdout.write("It is shown only now, and has to be changed at the first login.")
+        self.stdout.write(NEXT)
         if demo:
             self.stdout.write("The demonstration policy is active: a click approves. Activate another before real use.")
         for warning in begun.warnings:

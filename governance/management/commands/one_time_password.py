@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 
 from audit.log import commit
 from governance import console
-from governance.actions import reset_password
+from governance.actions import login_reset
 
 
 class Command(BaseCommand):
@@ -20,8 +20,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         person = console.person_called(options["login"])
-        command, password = reset_password.new(person)
-        commit(reset_password.apply, command)
+        command, password = login_reset.new_password(person)
+        commit(login_reset.apply, command)
         self.stdout.write(f"One-time password of {person.user.username}: {password}")
         self.stdout.write("It is shown only now, and has to be changed at the next login.")
         if not person.user.is_active:
