@@ -8,13 +8,16 @@ class ApprovalsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Hook into revocations, policy activations, the outbox and the inbox; tell the log how entries read."""
-        from approvals import jobs, sentences
+        """Hook into revocations, policy activations, outbox, inbox and retention; tell the log how entries read."""
+        from approvals import jobs, mirrors, retention, sentences
         from approvals.actions import invalidate_requests
-        from approvals.notifications import mail, webhook
+        from approvals.notifications import alarms, mail, webhook
 
         sentences.hook()
         invalidate_requests.hook()
         mail.hook()
+        alarms.hook()
         webhook.hook()
+        mirrors.register()
+        retention.hook()
         assert jobs.UNDELIVERED  # importing it registers its inbox handler

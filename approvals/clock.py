@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
-from approvals.actions import expire_requests, remind_people, sum_up_rejections
+from approvals.actions import ask_people, expire_requests, remind_people, sum_up_rejections
 from approvals.door import rejections
 from approvals.models import ActionRequest, Nonce
 from approvals.notifications import topics
@@ -13,11 +13,14 @@ from audit import outbox
 from audit.errors import LogNotBegun
 from audit.log import commit
 from audit.models import LogHead
+from governance.actions import withdraw_change
+from governance.models import Ceremony
 from imprimatur.rules import states
 
 logger = logging.getLogger(__name__)
 
 KEEP_DELIVERED = timedelta(days=7)
+KEEP_CEREMONIES = timedelta(hours=1)
 MOST_NONCES = 5000
 
 
@@ -25,7 +28,7 @@ def tick(now: datetime) -> None:
     """Do what is due at ``now``. Each part stands for itself: one that fails is logged and tried again next second."""
     if not LogHead.objects.filter(state=LogHead.OPEN).exists():
         return
-    for work in (expire, remind, sum_up, deliver, forget):
+    for work in (expire, end_changes, remind, ask, sum_up, deliver, forget):
         try:
             work(now)
         except LogNotBegun:
@@ -45,6 +48,11 @@ def expire(now: datetime) -> int:
     return closed
 
 
+def end_changes(now: datetime) -> int:
+    """End the changes that nobody seconded, or that were held ready, for as long as they may. Returns how many."""
+    return withdraw_change.expire(now)
+
+
 def remind(now: datetime) -> int:
     """Remind at half of the time, escalate at three quarters. Returns how many messages."""
     pending = ActionRequest.objects.filter(state__in=states.PENDING_STATES, expires_at__gt=now, escalated_at=None)
@@ -55,6 +63,12 @@ def remind(now: datetime) -> int:
         or (request.reminded_at is None and now >= topics.due_at(request, topics.REMIND_AT))
     ]
     return commit(remind_people.apply, remind_people.Command(tuple(due))) if due else 0
+
+
+def ask(now: datetime) -> int:
+    """Ask more people about what has waited long enough. Returns how many."""
+    waiting = ask_people.due(now)
+    return commit(ask_people.apply, ask_people.Command(waiting)) if waiting else 0
 
 
 def sum_up(now: datetime) -> int:
@@ -75,10 +89,14 @@ def deliver(now: datetime) -> int:
 
 
 def forget(now: datetime) -> None:
-    """Delete nonces that no signature could use any more, and what was delivered long ago. Now and then is enough."""
+    """Delete nonces and ceremonies that nobody could use any more, and what was delivered long ago.
+
+    Now and then is enough.
+    """
     if now.second % 30:
         return
     old = list(Nonce.objects.filter(expires_at__lt=now).values_list("pk", flat=True)[:MOST_NONCES])
     if old:
         Nonce.objects.filter(pk__in=old).delete()
+    Ceremony.objects.filter(expires_at__lt=now - KEEP_CEREMONIES).delete()
     outbox.forget(now - KEEP_DELIVERED)

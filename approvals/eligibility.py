@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from approvals.models import ActionRequest, Vote
-from governance.models import Delegation, Person, Policy
+from governance.models import Delegation, Person, PersonKey, Policy
 from imprimatur.formats import canonical
+from imprimatur.rules import quorum
 from imprimatur.rules.quorum import Candidate, CastVote, Circumstances, Reason, Stage, Tally, ineligible, tally
 from imprimatur.rules.risk import risk_of
+
+CLICK = "H0"
+ATTESTED = "H3"
+Place = tuple[int, Stage]
+"""A stage of a request, with its number."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +53,58 @@ def stages_of(request: ActionRequest) -> list[Stage]:
 
 
 def candidate_of(person: Person) -> Candidate:
-    """What the rules need to know of a person. Prefetch ``user__groups`` and ``keys`` for more than one."""
+    """What the rules need to know of a person; of keys only those that sign decisions now.
+
+    Prefetch ``user__groups`` and ``keys`` for more than one.
+    """
     return Candidate(
         person=person.id,
         roles=frozenset(group.name for group in person.user.groups.all()),
         human=True,
         active=person.user.is_active,
-        keys=frozenset(key.fingerprint for key in person.keys.all() if key.revoked_at is None),
+        keys=frozenset(key.fingerprint for key in keys_of(person)),
         name=person.name,
+    )
+
+
+def keys_of(person: Person) -> list[PersonKey]:
+    """The keys with which this person signs answers now, the oldest first. Uses a prefetch of ``keys``."""
+    return sorted((key for key in person.keys.all() if key.signs_decisions), key=lambda key: key.added_at)
+
+
+def needs_key(request: ActionRequest) -> bool:
+    """Whether a click is too little to approve this."""
+    return request.assurance > CLICK or request.device_bound
+
+
+def fits(request: ActionRequest, key: PersonKey) -> bool:
+    """Whether an approval signed with this key is as sure as the request needs."""
+    bound = key.device_bound or not (request.device_bound or request.assurance == ATTESTED)
+    return key.signs_decisions and bound and (key.attested or request.assurance != ATTESTED)
+
+
+def lacks(request: ActionRequest, person: Person) -> Reason | None:
+    """What this person needs before they can approve this, besides being allowed to; None when nothing is missing.
+
+    It never stands in the way of a denial.
+    """
+    if not needs_key(request):
+        return None
+    held = keys_of(person)
+    if any(fits(request, key) for key in held):
+        return None
+    if request.assurance == ATTESTED:
+        kind = "a signing key of an attested model that never leaves its device (H3)"
+    elif held:
+        kind = "a signing key that never leaves its device"
+    else:
+        kind = f"a signing key of your own ({request.assurance})"
+    waits = any(key.purpose == PersonKey.SIGNING and key.vouched_at is None for key in person.keys.all())
+    way = "Yours waits for a colleague to vouch for it." if waits and not held else "Enrol one under Your keys."
+    return Reason(
+        "needs-key",
+        f"You can deny this. To approve it you need {kind}. {way}",
+        f"Not {person.name}: holds no {kind.removeprefix('a ').replace('of your own ', '')}.",
     )
 
 
@@ -99,7 +149,7 @@ def standing(request: ActionRequest, votes: Sequence[Vote]) -> Tally:
     return count(request, votes_that_still_count(request, votes))
 
 
-def open_stage(request: ActionRequest, votes: Sequence[Vote]) -> tuple[int, Stage] | None:
+def open_stage(request: ActionRequest, votes: Sequence[Vote]) -> Place | None:
     """The stage that waits for an answer, with its number; None when there is none."""
     stages = stages_of(request)
     if not stages:
@@ -108,7 +158,7 @@ def open_stage(request: ActionRequest, votes: Sequence[Vote]) -> tuple[int, Stag
     return (number, stages[number]) if number < len(stages) else None
 
 
-def deniable_stage(request: ActionRequest, votes: Sequence[Vote]) -> tuple[int, Stage] | None:
+def deniable_stage(request: ActionRequest, votes: Sequence[Vote]) -> Place | None:
     """The stage a denial is for: the open one, or the last when none is. None when people are not asked at all."""
     stages = stages_of(request)
     if not stages:
@@ -122,30 +172,75 @@ def reasons_against(
     person: Person,
     *,
     counted: Sequence[Vote] | None = None,
-    stage: Stage | None = None,
+    place: Place | None = None,
     key: str | None = None,
 ) -> list[Reason]:
     """Why this person may not answer this request now; empty when they may.
 
-    ``counted`` are the other votes that were cast (default: all of them), ``stage`` the stage the answer is for
+    ``counted`` are the other votes that were cast (default: all of them), ``place`` the stage the answer is for
     (default: the one that is open, or the last).
     """
     votes = live_votes(request) if counted is None else counted
-    if stage is None:
-        found = deniable_stage(request, votes)
-        stage = found[1] if found else None
-    return ineligible(candidate_of(person), circumstances_of(request, votes), key, stage)
+    number, stage = place or deniable_stage(request, votes) or (None, None)
+    found = ineligible(candidate_of(person), circumstances_of(request, votes), key, stage)
+    if single_human(request.policy):
+        # One person may answer every stage there, and each of them once.
+        again = any(v.stage == number and (v.person_id == person.id or (key and v.key == key)) for v in votes)
+        if again:
+            found.append(
+                Reason("already-counted", "You have answered this step already.", f"Not {person.name}: has answered.")
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Who can answer a pending request, and whether it can be approved at all.
+
+    ``able`` may approve it now; ``asked`` are they and whoever lacks only a key: they can still deny. ``stuck`` says
+    that the people who exist can never complete it, empty when they can; ``why`` says of whoever is not able, why not:
+    of those with a role only, the reason that says most.
+    """
+
+    able: tuple[Person, ...] = ()
+    asked: tuple[Person, ...] = ()
+    stuck: str = ""
+    why: tuple[tuple[Person, Reason], ...] = ()
+
+
+def outlook(request: ActionRequest, among: Sequence[Person] | None = None) -> Outlook:
+    """Judge everybody against the open stage, and the people together against all that is missing."""
+    votes = live_votes(request)
+    place = open_stage(request, votes)
+    if place is None:
+        return Outlook()
+    everybody = people() if among is None else among
+    against = {one.pk: reasons_against(request, one, counted=votes, place=place) for one in everybody}
+    missing = {one.pk: lacks(request, one) for one in everybody}
+    asked = tuple(one for one in everybody if not against[one.pk])
+    able = tuple(one for one in asked if missing[one.pk] is None)
+    why = []
+    for one in everybody:
+        reasons = [*against[one.pk], *filter(None, [missing[one.pk]])]
+        if reasons and one.user.is_active and candidate_of(one).roles:
+            reasons.sort(key=lambda reason: reason.code == "role")  # that somebody owns the agent says more
+            why.append((one, reasons[0]))
+    stuck = ""
+    if not able:
+        stuck = "Nobody can approve this."
+    elif not _enough(request, votes, able, [one for one in everybody if missing[one.pk] is None]):
+        stuck = "Too few people can approve this."
+    return Outlook(able, asked, stuck, tuple(why))
 
 
 def eligible_people(request: ActionRequest, among: Sequence[Person] | None = None) -> list[Person]:
-    """Everybody who may answer the open stage now. These are told; nobody else is."""
-    votes = live_votes(request)
-    found = open_stage(request, votes)
-    if found is None:
-        return []
-    circumstances = circumstances_of(request, votes)
-    everybody = people() if among is None else among
-    return [one for one in everybody if not ineligible(candidate_of(one), circumstances, None, found[1])]
+    """Everybody who may approve at the open stage now, with a key that is good enough."""
+    return list(outlook(request, among).able)
+
+
+def people_to_ask(request: ActionRequest) -> list[Person]:
+    """Everybody who may answer the open stage now, if only with a no. These are told; nobody else is."""
+    return list(outlook(request).asked)
 
 
 def votes_that_still_count(request: ActionRequest, votes: Sequence[Vote]) -> list[Vote]:
@@ -155,7 +250,19 @@ def votes_that_still_count(request: ActionRequest, votes: Sequence[Vote]) -> lis
     for vote in votes:
         person = person_of(vote.person_id)
         others = [other for other in votes if other.pk != vote.pk]
-        stage = stages[vote.stage] if vote.stage < len(stages) else None
-        if person is not None and not reasons_against(request, person, counted=others, stage=stage, key=vote.key):
+        place = (vote.stage, stages[vote.stage]) if vote.stage < len(stages) else None
+        if person is not None and not reasons_against(request, person, counted=others, place=place, key=vote.key):
             kept.append(vote)
     return kept
+
+
+def _enough(
+    request: ActionRequest, votes: Sequence[Vote], able: Sequence[Person], candidates: Sequence[Person]
+) -> bool:
+    """Whether these people could together give all the answers that are still missing."""
+    circumstances = circumstances_of(request, votes)
+    # Only the seats matter here, and the open stage may well be a confirmation.
+    seats = [replace(stage, kind="approve") for stage in standing(request, votes).needs]
+    if len(able) < seats[0].count:
+        return False
+    return quorum.satisfiable(seats, [candidate_of(one) for one in candidates], circumstances) is None

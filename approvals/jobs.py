@@ -7,11 +7,15 @@ from datetime import timedelta
 from smtplib import SMTPException
 from typing import Any
 
+from django.core.mail import EmailMessage
+
 from approvals.models import ActionRequest
-from approvals.notifications import mail, topics, webhook
+from approvals.notifications import alarms, mail, topics, webhook
 from audit import inbox
 from audit.log import utc_now
 from audit.models import Outbox
+from governance.actors import roles_of
+from governance.models import Person
 
 logger = logging.getLogger(__name__)
 
@@ -23,21 +27,19 @@ def deliver_mail(payload: dict[str, Any]) -> int:
     request = ActionRequest.objects.select_related("agent__owner__user").filter(pk=payload["request"]).first()
     if request is None:
         return 0
-    sent, missed = 0, []
-    for person in mail.receivers(request, payload["event"]):
-        if payload.get("only") and person.id not in payload["only"]:
-            continue
-        message = mail.compose(request, payload["event"], person)
-        if message is None:
-            continue
-        try:
-            sent += message.send()
-        except (OSError, SMTPException) as error:
-            logger.warning("mail could not be sent: %s", type(error).__name__)
-            missed.append(person.id)
-    if missed:
-        _again(topics.MAIL, {**payload, "only": missed})
-    return sent
+    only = payload.get("only")
+    people = [person for person in mail.receivers(request, payload["event"]) if not only or person.id in only]
+    return _send(
+        topics.MAIL, payload, {person.id: mail.compose(request, payload["event"], person) for person in people}
+    )
+
+
+def deliver_alarm(payload: dict[str, Any]) -> int:
+    """Send one alarm to every admin who was not reached yet. Whom it did not reach is tried again. Returns how many."""
+    only = payload.get("only")
+    active = Person.objects.filter(user__is_active=True).select_related("user")
+    people = [person for person in active if (person.id in only if only else "admin" in roles_of(person))]
+    return _send(topics.ALARM, payload, {person.id: alarms.compose(payload, person) for person in people})
 
 
 def deliver_webhook(payload: dict[str, Any]) -> bool:
@@ -53,6 +55,20 @@ def deliver_webhook(payload: dict[str, Any]) -> bool:
             _again(topics.WEBHOOK, payload)
         return False
     return True
+
+
+def _send(topic: str, payload: dict[str, Any], messages: dict[str, EmailMessage | None]) -> int:
+    """Send what there is, and have those it did not reach tried again. Returns how many were sent."""
+    sent, missed = 0, []
+    for person, message in messages.items():
+        try:
+            sent += message.send() if message is not None else 0
+        except (OSError, SMTPException) as error:
+            logger.warning("mail could not be sent: %s", type(error).__name__)
+            missed.append(person)
+    if missed:
+        _again(topic, {**payload, "only": missed})
+    return sent
 
 
 def _again(topic: str, payload: dict[str, Any]) -> None:

@@ -27,11 +27,13 @@ MOST_WAITING = 1000
 
 @dataclass(frozen=True)
 class Event:
-    """Something of this kind, with this id, now has this version."""
+    """Something of this kind, with this id, now has this version. ``person`` reads it, when that is the news; it is for
+    the processes of the server and is never sent to a page."""
 
     kind: str
     id: str
     version: int
+    person: str = ""
 
 
 Subscriber = Callable[[Event], None]
@@ -141,9 +143,10 @@ class Hub:
         # Redis is not trusted: what does not look like an event is dropped, and an event grants nothing anyway.
         try:
             document = json.loads(raw)
-            event = Event(str(document["kind"]), str(document["id"]), int(document["version"]))
+            person = str(document.get("person", ""))
+            event = Event(str(document["kind"]), str(document["id"]), int(document["version"]), person)
             sender = document["from"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return
         if sender != self._me:
             self._tell(event)

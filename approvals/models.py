@@ -63,6 +63,12 @@ class ActionRequest(models.Model):
     decided_index = models.BigIntegerField(null=True)
     reminded_at = models.DateTimeField(null=True)
     escalated_at = models.DateTimeField(null=True)
+    device_bound = models.BooleanField(default=False)  # an approval needs a key that never leaves its device
+    grant = models.ForeignKey("Grant", null=True, on_delete=models.PROTECT, related_name="uses_made")
+    suggestion = models.CharField(max_length=60, default="", blank=True)  # commitment: a reviewer's counter-proposal
+    asked_level = models.SmallIntegerField(default=-1)  # the level of the policy's `ask` that was told last
+    claimed_by = models.ForeignKey(Person, null=True, on_delete=models.PROTECT, related_name="claims")
+    claimed_until = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ("-created_at",)
@@ -85,6 +91,7 @@ class Vote(models.Model):
     statement = models.BinaryField()
     evidence = models.JSONField()
     reason = models.CharField(max_length=60, default="", blank=True)  # commitment
+    suggestion = models.CharField(max_length=60, default="", blank=True)  # commitment
     cast_at = models.DateTimeField()
     index = models.BigIntegerField()
     recalled_at = models.DateTimeField(null=True)
@@ -101,6 +108,48 @@ class Vote(models.Model):
                 fields=("request", "key", "stage"),
                 condition=models.Q(recalled_at__isnull=True, key__isnull=False),
                 name="one_vote_per_key",
+            ),
+        ]
+
+
+class Grant(models.Model):
+    """A reviewer's signed vote in advance (``imprimatur/grant/v1``). Amounts are millionths of the unit.
+
+    It satisfies one HIGH approval of its tool, never a critical or irreversible one; it dies with its delegation, its
+    policy version, and its reviewer's role or key. Uses are counted in the deciding transaction.
+    """
+
+    id = models.CharField(primary_key=True, max_length=71)  # sha256:…
+    reviewer = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="grants")
+    key = models.CharField(max_length=80, null=True)  # the signing key; none for a session grant (H0)
+    assurance = models.CharField(max_length=2)
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="grants")
+    delegation = models.ForeignKey(Delegation, on_delete=models.PROTECT, related_name="grants")
+    request = models.ForeignKey(ActionRequest, on_delete=models.PROTECT, related_name="grants_made")
+    tool = models.CharField(max_length=80)
+    tool_digest = models.CharField(max_length=71)
+    policy = models.CharField(max_length=71)
+    statement = models.BinaryField()
+    evidence = models.JSONField()
+    max_uses = models.PositiveSmallIntegerField()
+    uses = models.PositiveSmallIntegerField(default=0)
+    unit = models.CharField(max_length=12, default="", blank=True)
+    max_total = models.BigIntegerField(null=True)
+    total = models.BigIntegerField(default=0)
+    issued_at = models.DateTimeField()
+    not_after = models.DateTimeField(db_index=True)
+    index = models.BigIntegerField()
+    revoked_at = models.DateTimeField(null=True)
+    revoked_by = models.CharField(max_length=40, default="", blank=True)
+
+    class Meta:
+        ordering = ("-issued_at",)
+        indexes = [models.Index(fields=("agent", "tool", "not_after"))]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(uses__lte=models.F("max_uses")), name="grant_is_not_overused"),
+            models.CheckConstraint(
+                condition=models.Q(max_total__isnull=True) | models.Q(total__lte=models.F("max_total")),
+                name="grant_is_not_overspent",
             ),
         ]
 

@@ -20,11 +20,17 @@ MOST_DECIDED = 50
 
 @dataclass(frozen=True)
 class Item:
-    """One pending request as one person sees it. ``reasons`` say why they may not answer; empty when they may."""
+    """One pending request as one person sees it. ``reasons`` say why they may not answer; empty when they may.
+
+    ``lacks`` is what they need to approve it, when they may only deny it as they are: a signing key. ``able`` may
+    approve it now; ``stuck`` says that the people who exist can never approve it.
+    """
 
     request: ActionRequest
     reasons: tuple[Reason, ...]
     able: tuple[Person, ...]
+    lacks: Reason | None = None
+    stuck: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class Counts:
 
 def rows() -> QuerySet[ActionRequest]:
     """Requests with what a row of a list shows, in a fixed number of queries."""
-    return ActionRequest.objects.select_related("agent__owner", "key", "delegation").prefetch_related("votes__person")
+    joined = ActionRequest.objects.select_related("agent__owner", "key", "delegation", "grant__reviewer", "claimed_by")
+    return joined.prefetch_related("votes__person")
 
 
 def pending(person: Person, now: datetime | None = None) -> list[Item]:
@@ -49,13 +56,14 @@ def pending(person: Person, now: datetime | None = None) -> list[Item]:
     items = []
     for request in open_rows:
         reasons = tuple(eligibility.reasons_against(request, me))
-        able = tuple(eligibility.eligible_people(request, everybody))
-        items.append(Item(request, reasons, able))
+        found = eligibility.outlook(request, everybody)
+        lacks = None if reasons else eligibility.lacks(request, me)
+        items.append(Item(request, reasons, found.able, lacks, found.stuck))
     return items
 
 
 def needs_you(person: Person, now: datetime | None = None) -> list[Item]:
-    """What this person may answer now."""
+    """What this person may answer now: approve, or, lacking nothing but a key, deny. Never anything else."""
     return [item for item in pending(person, now) if not item.reasons]
 
 

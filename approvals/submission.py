@@ -15,6 +15,7 @@ from django.conf import settings
 
 from approvals import openings
 from approvals.actions import submit_request, use_nonce
+from audit import publisher
 from audit.log import utc_now
 from governance import judgement, policies
 from governance.errors import Refused
@@ -60,8 +61,11 @@ class Wish:
 def prepare(wish: Wish) -> submit_request.Command:
     """Judge the wish and put the command together.
 
-    Raises Refused: malformed (the signed commitments are not those of the body, or it is too large), schema.
+    Raises Refused: log-behind (too much is not published yet: new work waits, answers and revocations do not),
+    malformed (the signed commitments are not those of the body, or it is too large), schema.
     """
+    if publisher.behind():
+        raise Refused("log-behind", "The log publishes more slowly than it grows. Nothing was decided.")
     now = utc_now()
     committed, opened = _commit(wish)
     verdict = judgement.judge(

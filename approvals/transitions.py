@@ -106,9 +106,14 @@ def write_decision(
         body["justification"] = request.justification
     if note:
         body["note"] = note
+    if request.suggestion:
+        body["suggestion"] = request.suggestion
     if request.supersedes_id:
         body["supersedes"] = request.supersedes_id
     refs = [("request", request.requested_index)] if request.requested_index is not None else []
+    if allow and request.grant is not None:
+        body["grant"] = request.grant.id
+        refs.append(("grant", request.grant.index))
     entry = writer.append(
         "action.decided",
         subject=request.id,

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from approvals import openings, transitions
-from approvals.models import ActionRequest
+from approvals import eligibility, openings, transitions
+from approvals.models import ActionRequest, Grant, Vote
 from approvals.notifications import topics
 from audit.log import Appended, Writer
 from governance import cascade, judgement
@@ -55,6 +55,10 @@ def on_revocation(
     hit = Q(agent__in=agents) | Q(delegation__in=delegations)
     for thumbprint, since in keys.items():
         hit |= Q(key=thumbprint, created_at__gte=since)
+        # A person's key: whatever rests on an answer, or an answer in advance, that it signed from then on.
+        votes = Vote.objects.filter(key=thumbprint, cast_at__gte=since, recalled_at__isnull=True)
+        hit |= Q(id__in=votes.values("request"))
+        hit |= Q(grant__in=Grant.objects.filter(key=thumbprint, issued_at__gte=since))
     rows = ActionRequest.objects.filter(hit, state__in=transitions.WAITING_OR_OPEN).order_by("id")
     return apply(writer, Command(tuple(rows.values_list("id", flat=True))))
 
@@ -91,6 +95,13 @@ def _judged_alike(request: ActionRequest, now: datetime) -> bool:
         return False
     if request.state == "APPROVED" and not request.stages:
         return verdict.outcome == "approve" and str(verdict.risk) == request.risk
+    # Whoever was asked under a milder policy may have answered with less than is wanted now.
+    alone_no_more = eligibility.single_human(request.policy) and not verdict.single_human
+    surer = verdict.assurance > request.assurance or (verdict.device_bound and not request.device_bound)
+    if alone_no_more or surer:
+        return False
+    if verdict.assurance > request.assurance or (verdict.device_bound and not request.device_bound):
+        return False  # it would be answered by less than is asked for now
     stages = [{"role": stage.role, "count": stage.count, "kind": stage.kind} for stage in verdict.stages]
     return verdict.outcome == "pending" and str(verdict.risk) == request.risk and stages == request.stages
 

@@ -9,6 +9,7 @@ from approvals import eligibility, statements, transitions
 from approvals.models import ActionRequest
 from approvals.notifications import topics
 from audit.log import Actor, Writer, commit
+from governance import ceremonies
 from governance.errors import Refused
 from governance.models import REVIEWER, Person
 
@@ -22,23 +23,22 @@ class Command:
     person: str
     request: str
     verdict: str
-    draft: statements.Draft
-    evidence: dict[str, Any]
-    proof: statements.Proof
+    said: statements.Said
 
 
 def look_over(person: Person, request: str, verdict: str, *, reason: str = "") -> ActionRequest:
-    """What a page calls: state it in a session, commit. Raises Refused as :func:`apply` does."""
+    """Look over by a click in a session, and commit. Raises Refused as :func:`apply` does."""
     if verdict not in STATED:
         raise Refused("invalid", "Acknowledge it or flag it.")
-    row = transitions.load(request)
-    draft = statements.draft(row, person, STATED[verdict], reason=reason)
-    proof = statements.prove(person, draft.raw, statements.SESSION)
-    return commit(apply, Command(person.id, request, verdict, draft, statements.SESSION, proof))
+    draft = statements.draft(transitions.load(request), person, STATED[verdict], reason=reason)
+    return commit(apply, Command(person.id, request, verdict, statements.by_click(person, draft)))
 
 
 def apply(writer: Writer, command: Command) -> ActionRequest:
-    """Close an item of *To look over*. Raises Refused: not-found, not-allowed, wrong-state, invalid."""
+    """Close an item of *To look over*.
+
+    Raises Refused: not-found, not-allowed, wrong-state, invalid, key-revoked, signature.
+    """
     request = transitions.load(command.request)
     person = eligibility.person_of(command.person)
     if person is None or not person.user.is_active:
@@ -49,23 +49,20 @@ def apply(writer: Writer, command: Command) -> ActionRequest:
         raise Refused("not-allowed", f"You own {request.agent.name}; somebody else looks this over.")
     if request.look_over != "open":
         raise Refused("wrong-state", "This was looked over already.")
-    if command.verdict == "flagged" and not command.draft.reason:
+    said, signed = command.said, command.said.signed
+    if command.verdict == "flagged" and not said.reason:
         raise Refused("invalid", "Say what is wrong with it.")
-    statements.check_against(command.draft, request, person, STATED[command.verdict], command.draft.document["stage"])
-    body: dict[str, Any] = {
-        "request": request.id,
-        "verdict": command.verdict,
-        "statement": command.draft.raw.decode("utf-8"),
-        "evidence": command.evidence,
-    }
-    if command.draft.reason:
-        body["reason"] = command.draft.reason
-    if command.draft.opening is not None:
-        writer.keep_opening(command.draft.opening)
+    statements.check(said, request, person, STATED[command.verdict], 0)
+    ceremonies.use(writer, signed, by=person)
+    body: dict[str, Any] = {"request": request.id, "verdict": command.verdict, **signed.entry}
+    if said.reason:
+        body["reason"] = said.reason
+    for opening in said.openings:
+        writer.keep_opening(opening)
     writer.append(
         "action.looked_over",
         subject=request.id,
-        actor=Actor("person", person.id, key=command.proof.key or "", assurance=command.proof.assurance),
+        actor=Actor("person", person.id, key=signed.key or "", assurance=signed.assurance),
         body=body,
         refs=[("decision", request.decided_index)] if request.decided_index is not None else [],
         agent=request.agent_id,

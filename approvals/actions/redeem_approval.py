@@ -10,7 +10,7 @@ from approvals.models import ActionRequest
 from audit.log import Appended, Writer
 from governance import judgement, spend
 from governance.errors import Refused
-from governance.models import Agent, AgentKey
+from governance.models import Agent, AgentKey, PersonKey
 from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import states
 
@@ -57,6 +57,7 @@ def apply(writer: Writer, command: Command) -> Result:
         raise not_redeemable(request)
     if transitions.expired(request, writer.now):
         raise Refused("approval-expired", "The approval was not redeemed in time. Do not start; ask again.")
+    _votes(request)
     _authority(writer, request, command)
 
     transitions.step(request, "redeem")
@@ -117,6 +118,16 @@ def not_redeemable(request: ActionRequest) -> Refused:
     if request.state == "DENIED" and request.code == "reviewer-denied":
         return Refused("reviewer-denied", "A reviewer said no. Do not start.")
     return Refused("wrong-state", f"This request is {request.state}. Do not start.")
+
+
+def _votes(request: ActionRequest) -> None:
+    # A stolen key ends what it approved in the transaction that revokes it; this asks once more, before it is too late.
+    signed = {vote.key: vote.cast_at for vote in request.votes.filter(recalled_at=None) if vote.key}
+    if request.grant is not None and request.grant.key:
+        signed[request.grant.key] = request.grant.issued_at
+    for key in PersonKey.objects.filter(pk__in=signed, revoked_at__isnull=False):
+        if key.revoked_at is not None and signed[key.pk] >= key.revoked_at:
+            raise Refused("invalidated", "A key that approved this was lost before it signed. Do not start; ask again.")
 
 
 def _authority(writer: Writer, request: ActionRequest, command: Command) -> None:

@@ -1,4 +1,8 @@
-"""An agent asks: the request is decided at once or becomes pending, and either way the log says so."""
+"""An agent asks: the request is decided at once or becomes pending, and either way the log says so.
+
+Decided at once means: by policy, or by what a reviewer signed in advance (a grant), which is counted in this very
+transaction.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from approvals import transitions
-from approvals.actions import use_nonce
-from approvals.models import ActionRequest
-from approvals.notifications import topics
+from approvals import grants, transitions
+from approvals.actions import ask_people, use_nonce
+from approvals.models import ActionRequest, Grant
 from audit.log import Actor, Appended, Writer
 from audit.models import Opening
 from governance import judgement, spend
@@ -69,34 +72,40 @@ class Result:
 def apply(writer: Writer, command: Command) -> Result:
     """Decide, reserve, record. The same request again answers with the present state and changes nothing.
 
-    Raises Refused: replayed, idempotency-conflict, too-many-pending, already-redeemed, suspended, key-revoked.
+    Raises Refused: replayed, idempotency-conflict, too-many-pending, already-redeemed, suspended, key-revoked,
+    malformed (its salt was used before).
     """
     use_nonce.apply(writer, command.nonce)
     before = ActionRequest.objects.filter(agent=command.agent, idempotency_key=command.idempotency_key).first()
     if before is not None:
         return _again(before, command)
     _see(writer, _check_key(command))
+    _check_salt(writer, command)
     verdict = judgement.recheck(writer, command.judgement)
     request = _row(writer, command, verdict)
     code = verdict.code or ""
+    grant: Grant | None = None
     if verdict.outcome in {"approve", "pending"}:
-        if verdict.outcome == "pending":
+        grant = grants.answering(writer, request, verdict)
+        if verdict.outcome == "pending" and grant is None:
             _not_too_many(command)
         if command.cost:
             try:
                 spend.reserve(writer, command.id, verdict.chain, command.cost, command.unit, key=command.key)
             except Refused as error:
-                verdict = replace(verdict, outcome="refused", code=error.code, message=error.message)
+                verdict, grant = replace(verdict, outcome="refused", code=error.code, message=error.message), None
                 code, request.why = error.code, [*request.why, error.message]
     request.code = code if verdict.outcome in {"refused", "denied"} else ""
     _supersede(writer, command, request)
     for opening in command.openings:
         writer.keep_opening(opening)
     entry: Appended | None = None
-    if verdict.outcome == "pending":
+    if grant is not None:
+        _count(grant, request)
+    if verdict.outcome == "pending" and grant is None:
         transitions.step(request, "submit_pending")
         _write_request(writer, command, request)
-    elif verdict.outcome == "approve":
+    elif verdict.outcome == "approve" or grant is not None:
         transitions.approve(writer, request, "submit_approved")
         attempt = _redeem_at_once(writer, command, request, paused=verdict.paused)
         if request.risk == "MEDIUM":
@@ -109,7 +118,7 @@ def apply(writer: Writer, command: Command) -> Result:
     if entry is not None and request.cost and request.state == "REDEEMED":
         spend.spend(writer, request.id)
     if request.state in states.PENDING_STATES:
-        topics.asked(writer, request)
+        ask_people.begin(writer, request)
     transitions.announce(writer, request)
     return Result(request, entry)
 
@@ -131,6 +140,13 @@ def _check_key(command: Command) -> Agent:
     if key is None or key.revoked_since is not None or key.retired_at is not None:
         raise Refused("key-revoked", "The key that signed this is no longer in use.")
     return key.agent
+
+
+def _check_salt(writer: Writer, command: Command) -> None:
+    """What opens a commitment belongs to one request. Shared by two, it would be erased with the one although a legal
+    hold is on the other, or live on with it."""
+    if writer.is_kept({opening.commitment for opening in command.openings}):
+        raise Refused("malformed", "The salt was used before. Every idempotency key has a salt of its own.")
 
 
 def _see(writer: Writer, agent: Agent) -> None:
@@ -173,6 +189,7 @@ def _row(writer: Writer, command: Command, verdict: judgement.Judgement) -> Acti
         why=list(verdict.why),
         policy=verdict.policy,
         assurance=verdict.assurance,
+        device_bound=verdict.device_bound,
         stages=[{"role": s.role, "count": s.count, "kind": s.kind} for s in verdict.stages],
         card=command.card,
         display_digest=command.display_digest,
@@ -205,6 +222,15 @@ def _redeem_at_once(writer: Writer, command: Command, request: ActionRequest, *,
     request.redeemed_at = writer.now
     request.execute_by = writer.now + transitions.EXECUTE_WITHIN
     return command.attempt
+
+
+def _count(grant: Grant, request: ActionRequest) -> None:
+    """Use the grant for this request. It was found under this very lock, so it cannot be used up by now; should the
+    row say so all the same, nothing is decided and the agent asks again."""
+    if not grants.count(grant, request.cost):
+        raise Refused("busy", "What was approved in advance changed at this very moment. Send the request again.")
+    request.grant = grant
+    request.why = [*request.why, f"Approved in advance by {grant.reviewer.name}."]
 
 
 def _supersede(writer: Writer, command: Command, request: ActionRequest) -> None:

@@ -90,8 +90,8 @@ def view(
     if over:
         return document
     if decided is not None:
-        document["decided_by"] = POLICY
-        document["receipt"] = receipts.make(decided.index, decided.envelope)
+        document["decided_by"] = _without_votes(request)
+        document["receipt"] = receipts.make(decided.index, decided.envelope, grant=_grant(request))
     elif request.decided_index is not None:
         document.update(_decision(request, redeemed))
     return document
@@ -112,16 +112,33 @@ def _decision(request: ActionRequest, redeemed: Appended | None) -> dict[str, An
     indexes = list(body.get("votes", ()))
     envelopes = {one.index: bytes(one.envelope) for one in Entry.objects.filter(index__in=indexes)}
     claim = redeemed.envelope if redeemed is not None else _redemption(request, body)
-    receipt = receipts.make(entry.index, bytes(entry.envelope), [envelopes[index] for index in indexes], claim)
+    votes = [envelopes[index] for index in indexes]
+    receipt = receipts.make(entry.index, bytes(entry.envelope), votes, claim, _grant(request))
     voters = [vote for vote in request.votes.select_related("person").order_by("index") if vote.index in envelopes]
     found: dict[str, Any] = {
         "receipt": receipt,
-        "decided_by": ", ".join(vote.person.name for vote in voters) or POLICY,
+        "decided_by": ", ".join(vote.person.name for vote in voters) or _without_votes(request),
     }
     note = openings.text_of(body.get("note", body.get("reason", "")))
     if note:
         found["note"] = note
+    suggestion = openings.value_of(body.get("suggestion", ""))
+    if suggestion is not None:
+        found["suggestion"] = suggestion
     return found
+
+
+def _without_votes(request: ActionRequest) -> str:
+    """Who decided what nobody voted on: policy, or whoever approved it in advance."""
+    return POLICY if request.grant is None else f"{request.grant.reviewer.name}, in advance"
+
+
+def _grant(request: ActionRequest) -> tuple[int, bytes] | None:
+    """The leaf of what was approved in advance, when the decision rests on that."""
+    if request.grant is None:
+        return None
+    entry = Entry.objects.get(pk=request.grant.index)
+    return entry.index, bytes(entry.envelope)
 
 
 def _redemption(request: ActionRequest, decision: Mapping[str, Any]) -> bytes | None:

@@ -23,18 +23,22 @@ from approvals.door import answer, schemas
 from approvals.door.authenticate import Caller
 from approvals.door.raw import RawRequest, Reply, Step, Wait, Write, json_reply
 from approvals.models import ActionRequest, Remark
-from audit import proofs, publisher, signer
+from audit import proofs, published, publisher, witnesses
+from audit import seen as seen_entries
+from audit.errors import LogNotBegun
+from audit.keyring import ring as keys_of_the_log
 from audit.log import Writer, utc_now
 from audit.models import Entry
 from governance import access, registry, spend
 from governance.actions import enrol_agent, issue_delegation, revoke_delegation, rotate_key
 from governance.errors import Refused
 from governance.models import Delegation
-from imprimatur.formats import canonical, note
+from imprimatur.formats import canonical
 from imprimatur.formats.digests import fingerprint, is_digest, sha256
 from imprimatur.formats.encoding import b64u, un_b64u
 from imprimatur.formats.entries import SIGNED_REQUEST, attempt_digest
 from imprimatur.formats.ids import is_id
+from imprimatur.formats.keys import dsse_keyid
 from imprimatur.formats.shapes import ShapeError, check
 from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import states
@@ -290,7 +294,7 @@ def get_proof(caller: Caller, raw: RawRequest, leaf: str) -> Step:
 
 def get_checkpoint(raw: RawRequest) -> Step:
     """GET /log/checkpoint: the newest signed checkpoint, for anybody."""
-    return _text(proofs.latest_checkpoint().note)
+    return _text(witnesses.cosigned(proofs.latest_checkpoint()))
 
 
 def get_tile(raw: RawRequest, path: str) -> Step:
@@ -306,17 +310,29 @@ def get_tile(raw: RawRequest, path: str) -> Step:
     return Reply(200, found, {"cache-control": "public, max-age=31536000, immutable"}, OCTETS)
 
 
+def seen(caller: Caller, raw: RawRequest, body: schemas.Seen) -> Step:
+    """POST /log/seen: the newest entry that the agent holds. When the log does not have it, it is frozen."""
+    try:
+        found = seen_entries.compare(body.envelope.encode("utf-8"), f"The agent {caller.agent.pk}")
+    except seen_entries.NotOurs as error:
+        raise Refused("malformed", f"This proves nothing: {error}.") from None
+    return json_reply(200, {"index": found.index, "published": found.published})
+
+
 def well_known(raw: RawRequest) -> Reply:
     """GET /.well-known/imprimatur: to compare with what was pinned, never to be trusted by itself."""
-    decision, log = signer.decision_key(), signer.log_key()
+    ring = keys_of_the_log()
+    if not ring.log:
+        raise LogNotBegun
+    decision = ring.decision[-1].public_key
     return json_reply(
         200,
         {
             "realm": settings.REALM,
             "versions": ["v1"],
             "api": [f"{origin.rstrip('/')}/api/v1" for origin in settings.ORIGINS],
-            "log": [note.Vkey(settings.REALM, log.public_key).format()],
-            "decision": [{"keyid": decision.keyid, "key": b64u(decision.public_key)}],
+            "log": [key.vkey.format() for key in ring.log if key.until is None],
+            "decision": [{"keyid": dsse_keyid(decision), "key": b64u(decision)}],
         },
     )
 
@@ -428,6 +444,11 @@ def _delegation(row: Delegation) -> dict[str, Any]:
     }
     if row.unit:
         document["left"] = {"amount": format_amount(spend.left(row)), "unit": row.unit}
+    newest: int | None = row.issued_index
     if row.revoked_at is not None:
         document["revoked_at"] = format_time(row.revoked_at)
+        revoked = Entry.objects.filter(kind="delegation.revoked", subject=row.pk).order_by("index")
+        newest = revoked.values_list("index", flat=True).first()
+    # What was issued counts from then on; what was revoked is over already, and anybody can hold us to it from then on.
+    document["published"] = newest is not None and published.covers(newest)
     return document

@@ -11,7 +11,7 @@ from django.db import DatabaseError
 from approvals.actions.use_nonce import Replayed
 from approvals.door import rejections
 from approvals.door.raw import Reply, json_reply
-from audit.errors import ClockBehind, LogError, LogFrozen, NotPublished
+from audit.errors import ClockBehind, LogError, LogFrozen, NotPublished, SignerUnavailable
 from audit.log import utc_now
 from governance.errors import STATUS, Refused
 from imprimatur.formats.timestamps import format_time
@@ -48,7 +48,7 @@ HINTS: dict[str, str] = {
     "over-budget": "Ask for less, wait for reservations to end, or ask for a larger budget.",
     "policy-denied": "The policy does not allow this. Do not retry; ask an admin to look at the rule.",
     "policy-error": "The policy could not be evaluated. Tell an admin which rule it was.",
-    "reviewer-denied": "Read the note. Ask again only with a changed request.",
+    "reviewer-denied": "Read the note, and the suggestion if there is one. Ask again only with a changed request.",
     "approval-expired": "Nobody answered, or nobody redeemed, in time. Ask again if it is still wanted.",
     "invalidated": "What this rested on has changed. Ask again.",
     "policy-changed": "The policy changed while this waited. Ask again.",
@@ -65,6 +65,7 @@ HINTS: dict[str, str] = {
     "already-redeemed": "Do not start a second execution.",
     "wrong-state": "Read the request again and go on from its present state.",
     "conflict": "Look at what exists already, then choose something else.",
+    "two-people": "Let one admin propose it, and another admin or reviewer second it.",
     "malformed": "Compare the request with the published OpenAPI document.",
     "schema": "Compare the parameters with the tool's schema.",
     "invalid": "Correct the request and send it again.",
@@ -79,6 +80,7 @@ HINTS: dict[str, str] = {
 }
 
 _RETRY = {429: "1", 503: "2"}
+_RETRY_SOONER = {"log-behind": "1"}  # the publisher was told already
 
 
 def document(code: str, status: int, detail: str, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def problem(refused: Refused, extra: Mapping[str, Any] | None = None) -> Reply:
     """The reply for a refusal."""
     headers: dict[str, str] = {}
     if refused.status in _RETRY:
-        headers["retry-after"] = _RETRY[refused.status]
+        headers["retry-after"] = _RETRY_SOONER.get(refused.code, _RETRY[refused.status])
     if refused.code == "clock-skew":
         # The Date header is the server's to send (twice would be none); this says the same in the body.
         extra = {**(extra or {}), "now": format_time(utc_now())}
@@ -119,6 +121,9 @@ def from_error(error: BaseException) -> Reply:
         return problem(Refused("clock", "The server's clock is wrong, so nothing can be decided."))
     if isinstance(error, NotPublished):
         return problem(Refused("log-behind", "The log has not published this yet."))
+    if isinstance(error, SignerUnavailable):
+        logger.critical("nothing can be decided: %s", error)
+        return problem(Refused("busy", "The key of the log cannot sign, so nothing was decided."))
     if isinstance(error, LogError):
         return problem(Refused("busy", "There is no log to write to yet, so nothing can be decided."))
     if isinstance(error, DatabaseError):

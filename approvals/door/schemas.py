@@ -111,19 +111,40 @@ class Revoke(Closed):
     reason: Annotated[str, Field(min_length=1, max_length=2000)]
 
 
+class Seen(Closed):
+    """An entry as the agent was handed it: the exact text of its envelope."""
+
+    envelope: Annotated[str, Field(min_length=1, max_length=65_535)]
+
+
 class Open(BaseModel):
     """What the server answers. Clients ignore members they do not know."""
 
     model_config = ConfigDict(extra="allow")
 
 
-class Receipt(Open):
-    """Log entries as the exact text of their envelopes: the decision, the votes behind it, the redemption."""
+class Leaf(Open):
+    """A log entry as the exact text of its envelope."""
 
     index: int
     envelope: str
+
+
+class Receipt(Leaf):
+    """The decision, the votes behind it, the redemption, and the grant when it was approved in advance."""
+
     votes: list[str]
     redeemed: str | None = None
+    grant: Leaf | None = None
+
+
+class Suggestion(Open):
+    """What a reviewer would rather see, with their no. Ask again with it (``supersedes``), or do not.
+
+    Parameters that were withheld or erased are left out and stay as they were.
+    """
+
+    parameters: dict[str, JsonValue]
 
 
 class ActionView(Open):
@@ -146,6 +167,7 @@ class ActionView(Open):
     can_answer: int | None = None
     decided_by: str | None = None
     note: str | None = None
+    suggestion: Suggestion | None = None
     receipt: Receipt | None = None
     execute_within: int | None = None
     url: str
@@ -161,6 +183,7 @@ class Problem(Open):
     detail: str
     hint: str
     verdict: str | None = None
+    suggestion: Suggestion | None = None
     receipt: Receipt | None = None
 
 
@@ -210,3 +233,11 @@ class DelegationView(Open):
     issued_at: str
     revoked_at: str | None = None
     left: dict[str, str] | None = None
+    published: bool
+
+
+class SeenView(Open):
+    """The log has this entry, with exactly these bytes."""
+
+    index: int
+    published: bool

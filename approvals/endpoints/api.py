@@ -342,6 +342,17 @@ def get_tile(request: HttpRequest, tile: str = Identifier) -> HttpResponse:
     return respond(serve.perform(lambda: operations.get_tile(raw_of(request), tile)))
 
 
+@api.post(
+    "/log/seen",
+    auth=signed,
+    response={200: schemas.SeenView, **CHANGE},
+    operation_id="seen",
+    summary="Hold the newest entry that the agent has against the log",
+)
+def seen(request: HttpRequest, payload: schemas.Seen) -> HttpResponse:
+    return respond(serve.perform(lambda: operations.seen(_caller(request), raw_of(request), payload)))
+
+
 def well_known(request: HttpRequest) -> HttpResponse:
     """``/.well-known/imprimatur``, outside the versioned API."""
     return respond(serve.perform(lambda: operations.well_known(raw_of(request))))

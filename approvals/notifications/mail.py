@@ -14,6 +14,7 @@ from approvals.models import ActionRequest
 from approvals.notifications import topics
 from audit import outbox
 from audit.log import utc_now
+from governance import absences
 from governance.models import Person
 from imprimatur.inert import inert
 from imprimatur.rules import states
@@ -42,7 +43,7 @@ def receivers(request: ActionRequest, event: str) -> list[Person]:
         return [request.agent.owner]
     if request.state not in states.PENDING_STATES or request.expires_at <= utc_now():
         return []
-    return eligibility.eligible_people(request)
+    return eligibility.people_to_ask(request)
 
 
 def compose(request: ActionRequest, event: str, person: Person) -> EmailMessage | None:
@@ -61,6 +62,11 @@ def compose(request: ActionRequest, event: str, person: Person) -> EmailMessage 
         f"Risk: {request.risk}",
     ]
     if event != topics.FLAGGED:
+        standing_in = [
+            away.person.name for away in absences.away_at(utc_now()).values() if away.delegate_id == person.id
+        ]
+        if standing_in:
+            lines.insert(4, f"You stand in for {' and '.join(sorted(standing_in))}.")
         lines.append(f"Time left: {left} min. Without an answer it is denied.")
     lines += ["", topics.link(request), "", "You can only answer after signing in. This mail decides nothing."]
     subject = f"[{settings.REALM}] {request.risk}: {tool}"

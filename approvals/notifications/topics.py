@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 
@@ -14,7 +16,7 @@ from imprimatur.formats.timestamps import format_time
 CONFIRMATION_WINDOW = timedelta(minutes=15)
 REMIND_AT, ESCALATE_AT = 0.5, 0.75  # shares of the time to answer
 
-MAIL, WEBHOOK = "approvals.mail", "approvals.webhook"
+MAIL, WEBHOOK, ALARM = "approvals.mail", "approvals.webhook", "approvals.alarm"
 
 ASKED, REMINDED, ESCALATED, ANSWERED, FLAGGED = (
     "action.asked",
@@ -25,8 +27,10 @@ ASKED, REMINDED, ESCALATED, ANSWERED, FLAGGED = (
 )
 
 
-def _tell(writer: Writer, request: ActionRequest, event: str, *, mail: bool) -> None:
-    payload = {
+def _tell(
+    writer: Writer, request: ActionRequest, event: str, *, mail: bool, people: Sequence[str] | None = None
+) -> None:
+    payload: dict[str, Any] = {
         "id": new_id("msg", writer.now),
         "event": event,
         "at": format_time(writer.now),
@@ -34,6 +38,9 @@ def _tell(writer: Writer, request: ActionRequest, event: str, *, mail: bool) -> 
         "version": request.version,
         "try": 0,
     }
+    if people is not None:
+        payload["only"] = list(people)
+        mail = mail and bool(people)
     if mail and not settings.EMAIL_BACKEND.endswith("dummy.EmailBackend"):
         writer.publish(MAIL, payload)
     if settings.WEBHOOK_URL:
@@ -45,19 +52,19 @@ def link(request: ActionRequest) -> str:
     return f"{settings.ORIGINS[0].rstrip('/')}/requests/{request.id}/"
 
 
-def asked(writer: Writer, request: ActionRequest) -> None:
-    """A request, or its confirmation, waits for people."""
-    _tell(writer, request, ASKED, mail=True)
+def asked(writer: Writer, request: ActionRequest, people: Sequence[str]) -> None:
+    """A request, or its confirmation, waits for these people (ids)."""
+    _tell(writer, request, ASKED, mail=True, people=people)
 
 
-def reminded(writer: Writer, request: ActionRequest) -> None:
-    """Half of the time is over."""
-    _tell(writer, request, REMINDED, mail=True)
+def reminded(writer: Writer, request: ActionRequest, people: Sequence[str]) -> None:
+    """Half of the time is over, and these people were asked."""
+    _tell(writer, request, REMINDED, mail=True, people=people)
 
 
-def escalated(writer: Writer, request: ActionRequest) -> None:
-    """Three quarters of the time are over. Who may answer does not change."""
-    _tell(writer, request, ESCALATED, mail=True)
+def escalated(writer: Writer, request: ActionRequest, people: Sequence[str]) -> None:
+    """Three quarters of the time are over, and these people were asked. Who may answer does not change."""
+    _tell(writer, request, ESCALATED, mail=True, people=people)
 
 
 def answered(writer: Writer, request: ActionRequest) -> None:

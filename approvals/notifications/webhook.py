@@ -79,7 +79,7 @@ def public_key() -> str:
 
 def body_of(request: ActionRequest, payload: dict[str, Any]) -> bytes:
     """The body: what happened, and where to look. No parameters, nothing decidable. The same on every attempt."""
-    document = {
+    document: dict[str, Any] = {
         "type": payload["event"],
         "timestamp": payload["at"],
         "data": {
@@ -90,6 +90,8 @@ def body_of(request: ActionRequest, payload: dict[str, Any]) -> bytes:
             "url": topics.link(request),
         },
     }
+    if "only" in payload:
+        document["data"]["people"] = payload["only"]  # ids of those who are asked
     return json.dumps(document, separators=(",", ":"), sort_keys=True).encode("utf-8")
 
 

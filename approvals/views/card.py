@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from approvals import eligibility, openings, queue, transitions
+from approvals import eligibility, grants, openings, queue, transitions
 from approvals.models import ActionRequest, Vote
-from approvals.views import lists, words
+from approvals.views import attention, lists, words
 from audit.log import utc_now
 from audit.models import Entry, LogHead
 from audit.selectors import commitments_in, payload_of
 from governance import pauses
 from governance.access import chain_of
 from governance.errors import Refused
-from governance.models import REVIEWER, Agent, Delegation, Pause, Person, Tool
+from governance.models import REVIEWER, Agent, Delegation, Pause, Person, PersonKey, Tool
 from imprimatur import cards
 from imprimatur.formats import canonical, digests
 from imprimatur.formats.timestamps import parse_time
@@ -89,7 +89,12 @@ class Alike:
 
 @dataclass(frozen=True)
 class Answers:
-    """What this person may do now, and if not, why. ``stage`` is approve or confirm."""
+    """What this person may do now, and if not, why. ``stage`` is approve or confirm.
+
+    ``needs_key``: they may approve it, if only they had a key; ``lacks`` says which, and what to do. ``must_sign``: a
+    click is too little to approve. ``keys`` are those of theirs that are good enough, ``all_keys`` all that sign.
+    ``stuck``: the people who exist can never approve it, and ``others`` say why.
+    """
 
     stage: str
     open: bool
@@ -103,6 +108,11 @@ class Answers:
     others: list[str]
     still_needed: int
     frozen: str
+    lacks: str = ""
+    must_sign: bool = False
+    keys: list[PersonKey] = field(default_factory=list)
+    all_keys: list[PersonKey] = field(default_factory=list)
+    stuck: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,16 @@ class Body:
     def count(self) -> int:
         """How many lines there are in all."""
         return len(self.first) + len(self.rest)
+
+
+@dataclass(frozen=True)
+class Erased:
+    """The erasure of the words of this request: by the rule "retention", or by a wish about the request."""
+
+    at: datetime
+    rule: str
+    reason: str
+    index: int
 
 
 @dataclass(frozen=True)
@@ -149,11 +169,24 @@ class CardPage:
     able_words: str
     stopped: str
     stopped_because: str
+    attention: attention.Attention | None
+
+    @property
+    def erased(self) -> Erased | None:
+        """When and by what its words were erased, or None."""
+        mark = self.request.card.get("erased")
+        return Erased(parse_time(mark["at"]), mark["rule"], mark["reason"], mark["index"]) if mark else None
 
     @property
     def pending(self) -> bool:
         """Whether it still waits for an answer."""
         return self.answers.open
+
+    @property
+    def grantable(self) -> bool:
+        """Whether this person could approve what is like it in advance. The sheet and the action ask again."""
+        may = self.answers.may_approve and self.answers.stage == "approve" and self.state == "PENDING"
+        return may and not grants.against_making(self.request)
 
 
 def card_page(person: Person, request: ActionRequest) -> CardPage:
@@ -196,6 +229,9 @@ def card_page(person: Person, request: ActionRequest) -> CardPage:
         ),
         stopped={Pause.AGENT: "this agent", Pause.TOOL: "this tool"}.get(stop.scope, "") if stop else "",
         stopped_because=stop.reason if stop else "",
+        attention=attention.attention(person, request, payloads, now, may_answer=not may.frozen and not may.reasons)
+        if may.open
+        else None,
     )
 
 
@@ -208,45 +244,43 @@ def answers(person: Person, request: ActionRequest, now: datetime) -> Answers:
     head = LogHead.objects.first()
     frozen = head.frozen_reason or "no reason given" if head is not None and head.state != LogHead.OPEN else ""
     reasons: list[Reason] = []
-    able: list[Person] = []
-    others: list[str] = []
+    outlook = eligibility.Outlook()
     stage, may_deny, missing = "approve", False, 0
     opened = eligibility.open_stage(request, votes) if pending else None
     if opened is not None:
         stage = opened[1].kind
         missing = eligibility.standing(request, votes).needs[0].count
         reasons = lists.telling(eligibility.reasons_against(request, me))
-        able = eligibility.eligible_people(request, everybody)
-        others = [
-            eligibility.reasons_against(request, one)[0].other
-            for one in everybody
-            if one.pk not in {me.pk, *(p.pk for p in able)}
-            and opened[1].role in eligibility.candidate_of(one).roles
-            and one.user.is_active
-        ]
+        outlook = eligibility.outlook(request, everybody)
     if pending:
         without_mine = [vote for vote in votes if vote.person_id != me.pk]
         may_deny = bool(request.stages) and not eligibility.reasons_against(request, me, counted=without_mine)
-    needs_key = request.assurance > NO_KEY
+    lacks = eligibility.lacks(request, me) if opened is not None and not reasons else None
+    held = eligibility.keys_of(me)
     answered = any(vote.person_id == me.pk for vote in votes)
     open_now = pending and not frozen
     looks = request.look_over == "open" and me.pk != request.agent.owner_id
     return Answers(
         stage=stage,
         open=pending,
-        may_approve=open_now and opened is not None and not reasons and not needs_key,
+        may_approve=open_now and opened is not None and not reasons and lacks is None,
         may_deny=open_now and may_deny,
-        needs_key=pending and needs_key and not reasons,
+        needs_key=lacks is not None,
         may_recall=not frozen
         and answered
         and (request.state == "PENDING" or (request.state == "APPROVED" and not transitions.expired(request, now)))
         and request.state != "AWAITING_CONFIRMATION",
         may_look_over=looks and not frozen and REVIEWER in eligibility.candidate_of(me).roles,
         reasons=reasons,
-        able=able,
-        others=others,
+        able=list(outlook.able),
+        others=[reason.other for one, reason in outlook.why if one.pk != me.pk],
         still_needed=missing,
         frozen=frozen,
+        lacks=lacks.you if lacks is not None else "",
+        must_sign=eligibility.needs_key(request),
+        keys=[key for key in held if eligibility.fits(request, key)] if eligibility.needs_key(request) else held,
+        all_keys=held,
+        stuck=outlook.stuck,
     )
 
 
@@ -375,7 +409,7 @@ def _timeline(request: ActionRequest, payloads: Sequence[Mapping[str, Any]], kno
     for payload in payloads:
         body, actor = payload["body"], payload["actor"]
         who = names.get(actor["id"], "Imprimatur" if actor["type"] == "system" else actor["id"])
-        what = _what(payload["kind"], body, request)
+        what = attention.told(payload, lambda one: names.get(one, one)) or _what(payload["kind"], body, request)
         if what is None:
             continue
         if payload["kind"] == "action.decided" and request.requested_index is None:
@@ -397,6 +431,7 @@ def _timeline(request: ActionRequest, payloads: Sequence[Mapping[str, Any]], kno
 
 def _names(payloads: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     people = {payload["actor"]["id"] for payload in payloads if payload["actor"]["type"] == "person"}
+    people |= {one for payload in payloads for one in payload["body"].get("people", ())}
     agents = {payload["actor"]["id"] for payload in payloads if payload["actor"]["type"] == "agent"}
     found = dict(Person.objects.filter(pk__in=people).values_list("id", "name")) if people else {}
     if agents:

@@ -8,10 +8,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from approvals import grants
 from approvals.access import access_request
 from approvals.views import lists
 from approvals.views.card import NO_KEY, card_page
 from approvals.views.guards import for_people_with_a_role, is_fragment
+from audit.log import utc_now
 from governance.actors import roles_of
 from governance.models import ADMIN, Agent, Person, Policy
 
@@ -21,7 +23,7 @@ def _context(request: HttpRequest, person: Person) -> dict[str, Any]:
     # An admin of an empty installation sees how to go on; everybody else, and later, an empty list is just calm.
     beginning = not shown.rows and ADMIN in roles_of(person) and not Agent.objects.exists()
     needs_keys = beginning and (Policy.objects.filter(active=True).exclude(document__assurance=NO_KEY).exists())
-    return {"lists": shown, "first_steps": beginning, "needs_keys": needs_keys}
+    return {"lists": shown, "first_steps": beginning, "needs_keys": needs_keys, "granted": grants.how_many(utc_now())}
 
 
 @require_safe

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from approvals import eligibility, queue
+from approvals import eligibility, grants, queue
 from approvals.models import ActionRequest
-from approvals.views import words
+from approvals.views import attention, words
 from audit.log import utc_now
 from governance.models import Person
 from imprimatur.rules.quorum import Reason
@@ -33,6 +33,13 @@ class Row:
     meta: tuple[str, ...]
     state: str
     open: bool
+    deniable: bool = False
+    claim: str = ""
+
+    @property
+    def pick(self) -> str:
+        """What a tick before the row sends: the request, and the version that was seen."""
+        return f"{self.request.id}:{self.request.version}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,11 @@ def lists(person: Person, here: str) -> Lists:
     elif here == LOOK:
         rows = [_over(request, now) for request in look]
     else:
-        rows = [_open(item) for item in pending if bool(item.reasons) == (here == WAITING)]
+        rows = [
+            _open(item, attention.on_it(item.request, person, now))
+            for item in pending
+            if bool(item.reasons) == (here == WAITING)
+        ]
     tabs = [Tab(name, title, counts[name], name == here) for name, title in NAMES.items()]
     return Lists(here, tabs, rows, EMPTY[here], len(mine))
 
@@ -103,18 +114,20 @@ def telling(reasons: Sequence[Reason]) -> list[Reason]:
     return sorted(reasons, key=lambda reason: reason.code == "role")
 
 
-def _open(item: queue.Item) -> Row:
+def _open(item: queue.Item, claim: str) -> Row:
     request = item.request
-    meta = [request.agent.name]
+    meta = [request.agent.name, *filter(None, [claim])]
     if request.reversibility == "irreversible":
         meta.append("no undo")
     if request.state == "AWAITING_CONFIRMATION":
         meta.append("second person: confirm")
     if item.reasons:
         meta.append(telling(item.reasons)[0].you.rstrip("."))
-    if not item.able:
-        meta.append("nobody can answer this")
-    return Row(request, spans(request, capital=True), tuple(meta), "", True)
+    if item.lacks is not None:
+        meta.append("you need a signing key to approve")
+    if item.stuck:
+        meta.append(item.stuck[:1].lower() + item.stuck[1:].rstrip("."))
+    return Row(request, spans(request, capital=True), tuple(meta), "", True, deniable=not item.reasons, claim=claim)
 
 
 def _over(request: ActionRequest, now: datetime) -> Row:
@@ -122,6 +135,8 @@ def _over(request: ActionRequest, now: datetime) -> Row:
     meta = [request.agent.name]
     if votes:
         meta.append(words.both([vote.person.name for vote in votes]))
+    elif request.grant is not None:
+        meta.append(grants.by_whom(request.grant))
     elif request.look_over == "open":
         meta.append("allowed by policy")
     return Row(request, spans(request, capital=True), tuple(meta), words.short(request, now), False)
