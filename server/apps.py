@@ -7,7 +7,8 @@ class ServerConfig(AppConfig):
     name = "server"
 
     def ready(self) -> None:
-        from server import checks, logs
+        from server import accounts, checks, logs
 
+        accounts.register()
         logs.configure()
         assert checks is not None  # importing registers the checks

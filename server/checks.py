@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 
+from cryptography import x509
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
+from audit import roles as audit_roles
+from audit import sinks, witnesses
+from audit.views.mirror import LEAST_OF_A_TOKEN
+from governance import enrolment
+from imprimatur.formats import webauthn
+
+logger = logging.getLogger("imprimatur.checks")
+
+ROLES_HINT = "Run `manage.py audit_roles`, and connect as the role that does not own the tables."
 ROOMS = frozenset({"server", "approvals", "governance", "audit"})
 
 
@@ -47,6 +58,64 @@ def origins(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return problems
 
 
+@register(Tags.security)
+def signing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """People's keys belong to a site that our pages are of; the makers of keys that count as attested can be read."""
+    problems: list[CheckMessage] = []
+    if not any(webauthn.origin_fits(origin, settings.RP_ID) for origin in settings.ORIGINS):
+        problems.append(
+            Warning(
+                f"No page of ours belongs to the site {settings.RP_ID!r}, so nobody can sign in a browser.",
+                hint="IMPRIMATUR_RP_ID is the host of an https origin in IMPRIMATUR_ORIGINS, or a domain above it; "
+                "on one machine use http://localhost, not an IP address.",
+                id="imprimatur.W002",
+            )
+        )
+    try:
+        readable = not settings.ATTESTATION_ROOTS or bool(x509.load_pem_x509_certificates(_roots()))
+    except (OSError, ValueError):
+        readable = False
+    if not readable:
+        problems.append(
+            Error(
+                f"{settings.ATTESTATION_ROOTS} holds no root certificates that can be read.",
+                hint="Put the makers' roots there as .pem files, or leave IMPRIMATUR_ATTESTATION_ROOTS empty.",
+                id="imprimatur.E004",
+            )
+        )
+    return problems
+
+
+@register(Tags.security)
+def known_witnesses(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """The file that names witnesses can be used, and the token of mirrors cannot be guessed."""
+    problems: list[CheckMessage] = []
+    try:
+        witnesses.policy()
+    except ImproperlyConfigured as error:
+        hint = "It is a C2SP tlog-policy with an address behind each witness's key; see docs/witness.md."
+        problems.append(Error(str(error), hint=hint, id="imprimatur.E005"))
+    if settings.MIRROR_TOKEN and len(settings.MIRROR_TOKEN) < LEAST_OF_A_TOKEN:
+        hint = "Make one with: openssl rand -hex 32"
+        said = f"IMPRIMATUR_MIRROR_TOKEN has fewer than {LEAST_OF_A_TOKEN} characters, so no mirror is let in."
+        problems.append(Error(said, hint=hint, id="imprimatur.E006"))
+    return problems
+
+
+@register(Tags.security)
+def known_sinks(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """What the settings say about sinks can be used."""
+    try:
+        sinks.configured()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint="See docs/sinks.md.", id="imprimatur.E007")]
+    return []
+
+
+def _roots() -> bytes:
+    return b"\n".join(enrolment.attestation_roots())
+
+
 @register(Tags.database)
 def durability(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """SQLite must commit durably and take its lock at once."""
@@ -62,6 +131,16 @@ def durability(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[C
             id="imprimatur.E003",
         )
     ]
+
+
+@register(Tags.database)
+def roles(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """On PostgreSQL the application connects as a role that can only add to the log."""
+    if not databases:
+        return []
+    found = audit_roles.problems()
+    kind, number = (Error, "E005") if settings.DATABASE_ROLES else (Warning, "W003")
+    return [kind(problem, hint=ROLES_HINT, id=f"imprimatur.{number}") for problem in found]
 
 
 def assert_known_schema(**_: Any) -> None:
@@ -84,12 +163,19 @@ def assert_known_schema(**_: Any) -> None:
 def assert_durable() -> None:
     """Ask the database itself, at start: commits reach the disk, the log is guarded, changes of authority are noticed.
 
-    Raises LogUnguarded or ImproperlyConfigured: rather no desk than one that forgets or overlooks.
+    Raises LogUnguarded or ImproperlyConfigured: rather no desk than one that forgets or overlooks. A database role
+    that could do more to the log than add to it is a warning, or the end where IMPRIMATUR_DATABASE_ROLES says so.
     """
-    from audit import guards
+    from audit import authorizer, guards
     from governance import triggers
 
     guards.check_installed()
+    authorizer.check_bound()
     missing = triggers.check_installed()
     if missing:
         raise ImproperlyConfigured(" ".join(missing) + " Run `manage.py migrate`.")
+    powerful = audit_roles.problems()
+    if powerful and settings.DATABASE_ROLES:
+        raise ImproperlyConfigured(" ".join(powerful) + f" {ROLES_HINT}")
+    for problem in powerful:
+        logger.warning("imprimatur.W003: %s %s", problem, ROLES_HINT)

@@ -11,7 +11,7 @@ from django.utils.functional import SimpleLazyObject
 
 from audit.log import utc_now
 from audit.models import Checkpoint, LogHead
-from governance import pauses
+from governance import changes, logins, pauses
 
 # name, url name, first segment of its pages, roles that see it (none: everybody who may log in)
 PLACES = [
@@ -21,8 +21,9 @@ PLACES = [
     ("Tools", "tools", {"tools"}, {"admin", "auditor"}),
     ("Policy", "policy", {"policy"}, {"admin", "reviewer", "auditor"}),
     ("People", "people", {"people"}, {"admin", "auditor"}),
+    ("Changes", "changes", {"changes"}, {"admin", "reviewer", "auditor"}),
     ("Log", "log", {"log"}, {"admin", "reviewer", "auditor"}),
-    ("Evidence", "evidence", {"evidence"}, {"admin", "auditor"}),
+    ("Evidence", "evidence", {"evidence", "retention"}, {"admin", "auditor"}),
 ]
 # A checkpoint follows its entries within two seconds; after this long the dot stops being green.
 LATE = 10
@@ -51,14 +52,18 @@ def _first_letter(word: str) -> str:
 def desk(request: HttpRequest) -> dict[str, Any]:
     """The realm, the person at the desk, their roles, the navigation, the pulse of the log."""
     if not hasattr(request, "user") or not request.user.is_authenticated:
-        return {"realm": settings.REALM, "demo": settings.DEMO, "person": None, "roles": set()}
+        sign_on = {"url": reverse("openid_connect_login"), "name": settings.OIDC_NAME} if settings.OIDC_ISSUER else None
+        return {"realm": settings.REALM, "demo": settings.DEMO, "person": None, "roles": set(), "sso": sign_on}
     person = getattr(request.user, "person", None)
     roles = set(request.user.groups.values_list("name", flat=True))
     first = request.path.strip("/").split("/")[0]
+    two = bool(roles) and changes.two_person()
+    waiting = changes.waiting_for(person, utc_now()) if two and person is not None else 0
     navigation = [
-        {"name": name, "url": reverse(url), "here": first in segments}
+        {"name": name, "url": reverse(url), "here": first in segments, "waiting": waiting if url == "changes" else 0}
         for name, url, segments, allowed in PLACES
-        if roles & allowed
+        # Until two people hold keys, nothing takes two, and the place would be empty.
+        if roles & allowed and (url != "changes" or two)
     ]
     name = person.name if person is not None else request.user.get_username()
     return {
@@ -70,5 +75,8 @@ def desk(request: HttpRequest) -> dict[str, Any]:
         "initials": "".join(map(_first_letter, name.split()[:2])).upper() or "?",
         "navigation": navigation,
         "pulse": SimpleLazyObject(pulse),
+        "claims": SimpleLazyObject(logins.claimed_roles) if "admin" in roles else [],
         "stopped": SimpleLazyObject(lambda: pauses.standing("", "")),
+        "stops_mark": SimpleLazyObject(pauses.mark),
+        "stops": SimpleLazyObject(lambda: [pauses.what(pause) for pause in pauses.all_standing()]),
     }

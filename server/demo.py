@@ -11,13 +11,11 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
 
-from audit import signer
+from audit import trust as anchors
 from audit.log import commit
 from governance.actions import add_person, add_person_key, invite_agent
 from governance.begin import Newcomer, begin_installation
 from governance.models import Agent, Person, PersonKey
-from imprimatur.formats import note
-from imprimatur.formats.encoding import b64u
 from imprimatur.rules.policy import DEMO_POLICY
 from imprimatur.rules.tools import DEFAULT_TOOLS
 
@@ -39,12 +37,7 @@ def _write_private(file: Path, document: dict[str, Any]) -> None:
 
 def trust() -> dict[str, Any]:
     """What the demo's agent pins: the keys of this log, handed over outside the API."""
-    decision, log_key = signer.decision_key(), signer.log_key()
-    return {
-        "realm": settings.REALM,
-        "log": [str(note.Vkey(settings.REALM, log_key.public_key))],
-        "decision": [{"key": b64u(decision.public_key), "from": 0}],
-    }
+    return anchors.server()
 
 
 def prepare(url: str) -> None:

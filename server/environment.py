@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -48,3 +49,14 @@ def number(name: str, default: int, *, least: int = 0) -> int:
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list, empty parts dropped."""
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def pairs(name: str) -> list[tuple[str, str]]:
+    """Pairs ``left=right``, separated by spaces; quotes keep spaces. The last ``=`` divides: ``cn=staff=reviewer``."""
+    try:
+        found = [part.rpartition("=") for part in shlex.split(text(name))]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{PREFIX}{name}: {error}") from error
+    if any(not left or not right for left, _, right in found):
+        raise ImproperlyConfigured(f"{PREFIX}{name} must be pairs such as desk-admins=admin, separated by spaces")
+    return [(left, right) for left, _, right in found]

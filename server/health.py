@@ -10,10 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from audit import writer
 from audit.models import Checkpoint, LogHead
+from audit.publisher import MOST_UNPUBLISHED
 from server import metrics
-
-# Beyond this many entries without a signed checkpoint the publisher is not keeping up.
-MOST_UNPUBLISHED = 4096
 
 
 @require_safe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from allauth.account.authentication import get_authentication_records
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -23,8 +24,18 @@ CONTENT_SECURITY_POLICY = "; ".join(
 )
 
 
+def permissions_policy(webauthn: str) -> str:
+    """The ``Permissions-Policy`` of a page marked with ``webauthn`` (``get``, ``get create``; unmarked: neither)."""
+    marks = webauthn.split()
+    allowed = {mark: "(self)" if mark in marks else "()" for mark in ("get", "create")}
+    return (
+        f"publickey-credentials-get={allowed['get']}, publickey-credentials-create={allowed['create']}, "
+        "camera=(), microphone=(), geolocation=()"
+    )
+
+
 class SecurityHeaders:
-    """Send the same strict policy with every response. WebAuthn is switched off here and on only where keys sign."""
+    """Send the same strict policy with every response. WebAuthn is off, and on only where a view marked its page."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -32,16 +43,16 @@ class SecurityHeaders:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         response.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-        response.setdefault(
-            "Permissions-Policy",
-            "publickey-credentials-get=(), publickey-credentials-create=(), camera=(), microphone=(), geolocation=()",
-        )
+        response.setdefault("Permissions-Policy", permissions_policy(getattr(response, "webauthn", "")))
         response.setdefault("Cross-Origin-Resource-Policy", "same-origin")
         return response
 
 
 class OneTimePassword:
-    """A person whose password was printed by us can do nothing but choose their own, then goes on."""
+    """A person whose password was printed by us can do nothing but choose their own, then goes on.
+
+    Whoever came by single sign-on used no password, and may never have seen the printed one.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -56,6 +67,12 @@ class OneTimePassword:
                 and person.must_change_password
                 and request.path not in {change, leave}
                 and not static
+                and not _signed_on(request)
             ):
                 return redirect(change)
         return self.get_response(request)
+
+
+def _signed_on(request: HttpRequest) -> bool:
+    ways = {record.get("method") for record in get_authentication_records(request, request.user)}
+    return "socialaccount" in ways and "password" not in ways

@@ -9,21 +9,33 @@ import threading
 from django.db import close_old_connections, connection
 
 from approvals import clock, live
-from audit import inbox, publisher, writer
+from approvals.notifications import alarms
+from audit import inbox, publisher, retention_clock, witnesses, writer
 from audit.evidence import jobs
 from audit.log import utc_now
+from audit.sinks import shipping
 from server import checks
 
 logger = logging.getLogger("imprimatur.runtime")
 
 TICK = 1.0  # seconds
+WORK = (
+    lambda now: inbox.drain(),
+    clock.tick,
+    jobs.look_after,
+    retention_clock.look_after,
+    alarms.look_after,
+)
 
 _clock: Ticker | None = None
 _publisher: publisher.Publisher | None = None
+_asking: witnesses.Client | None = None
+_shipping: shipping.Client | None = None
 
 
 class Ticker(threading.Thread):
-    """Once a second: expiries, reminders, what the worker handed back, bundles that lost their builder.
+    """Once a second: expiries, reminders, what the worker handed back, bundles that lost their builder, what is
+    old enough to be erased.
 
     A failing tick is logged, not fatal.
     """
@@ -36,11 +48,12 @@ class Ticker(threading.Thread):
         try:
             while not self._stop_now.wait(TICK):
                 close_old_connections()
-                for work in (lambda now: inbox.drain(), clock.tick, jobs.look_after):
+                for work in WORK:
                     try:
                         work(utc_now())
                     except Exception:
                         logger.exception("a tick of the clock failed; the next one tries again")
+                self._note_shipped()
         finally:
             connection.close()
 
@@ -48,17 +61,28 @@ class Ticker(threading.Thread):
         self._stop_now.set()
         self.join(10)
 
+    def _note_shipped(self) -> None:
+        try:
+            if _shipping is not None:
+                _shipping.note()
+        except Exception:
+            logger.exception("what a sink holds was not entered into the log; the next reading tries again")
+
 
 def start() -> None:
     """Check that commits are durable and the log is guarded, then start writer, publisher and clock.
 
     Raises ImproperlyConfigured when a guarantee does not hold: rather no desk than one that forgets.
     """
-    global _clock, _publisher
+    global _asking, _clock, _publisher, _shipping
     checks.assert_known_schema()
     checks.assert_durable()
     writer.start()
-    _publisher = publisher.Publisher()
+    _asking = witnesses.Client(publisher.read_tile, publisher.kick)
+    _asking.start()
+    _shipping = shipping.Client()
+    _shipping.start()
+    _publisher = publisher.Publisher(asking=_asking, shipping=_shipping)
     _publisher.start()
     _clock = Ticker()
     _clock.start()
@@ -77,3 +101,7 @@ def stop() -> None:
     writer.stop()
     if _publisher is not None:
         _publisher.stop()
+    if _asking is not None:
+        _asking.stop()
+    if _shipping is not None:
+        _shipping.stop()

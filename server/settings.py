@@ -20,9 +20,26 @@ REALM = env.text("REALM", "localhost.imprimatur")
 KEY_SHARE = env.number("KEY_SHARE", 100, least=1)
 # Public origins under which agents and people reach us. `@target-uri` is checked against these, never against Host.
 ORIGINS = env.words("ORIGINS", "http://localhost:8000")
+# A C2SP tlog-policy file: who cosigns the log's checkpoints, where they listen, and how many must have.
+WITNESSES = env.text("WITNESSES")
+# Signs with the keys of the log that have only a public half in the folder of keys (an HSM, a KMS).
+SIGNER = env.text("SIGNER")
+# With it, a mirror may read every entry of the log over HTTP.
+MIRROR_TOKEN = env.text("MIRROR_TOKEN")
+# Other systems that keep every published entry: name@address, separated by commas; and what a collector asks for.
+SINKS = env.words("SINKS")
+SINK_TOKEN = env.text("SINK_TOKEN")
+# After so many days without an entry about a request, what opens its commitments is erased; 0 keeps it.
+RETENTION_DAYS = env.number("RETENTION_DAYS", 0)
+if RETENTION_DAYS > 36_500:
+    raise ImproperlyConfigured("IMPRIMATUR_RETENTION_DAYS is at most 36500; 0 keeps everything")
 DEMO = env.flag("DEMO")
 DEBUG = env.flag("DEBUG")
 SECRET_KEY = secret_key(env.text("SECRET_KEY"), DATA_DIR)
+# The site that signing keys are made for. Chosen once: keys made for another one sign no more.
+RP_ID = env.text("RP_ID", urlsplit(ORIGINS[0]).hostname or "")
+# Folder of PEM root certificates; a key whose model one of them attests, and that never leaves its device, is H3.
+ATTESTATION_ROOTS = env.text("ATTESTATION_ROOTS")
 ALLOWED_HOSTS = sorted({urlsplit(origin).hostname or "" for origin in ORIGINS})
 CSRF_TRUSTED_ORIGINS = ORIGINS
 SECURE = all(origin.startswith("https://") for origin in ORIGINS)
@@ -45,9 +62,13 @@ def _database(url: str) -> dict[str, Any]:
             "OPTIONS": {
                 # IMMEDIATE: a read that later writes would otherwise fail under load. FULL: acknowledged means on disk.
                 "transaction_mode": "IMMEDIATE",
+                # secure_delete: what was erased is written over in the file, not only forgotten.
                 # Shorter than an agent's patience (10 s): whoever cannot write soon says "busy", and is asked again.
                 "timeout": 5,
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA recursive_triggers=ON;",
+                "init_command": (
+                    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA recursive_triggers=ON; "
+                    "PRAGMA secure_delete=ON;"
+                ),
             },
             "TEST": {"NAME": env.text("TEST_DATABASE", "") or None},
         }
@@ -64,10 +85,14 @@ def _database(url: str) -> dict[str, Any]:
         "PORT": str(parts.port or ""),
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
+        # Who migrates logs in as somebody who may become the owner of the tables, and becomes it: `?role=owner`.
+        "OPTIONS": {"assume_role": unquote(query["role"])} if "role" in query else {},
     }
 
 
 DATABASES = {"default": _database(env.text("DATABASE_URL"))}
+# Refuse to start as a database role that could do more to the log than add to it (`manage.py audit_roles`).
+DATABASE_ROLES = env.flag("DATABASE_ROLES")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- the pieces --------------------------------------------------------------------------------------------------
@@ -84,6 +109,9 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "channels",
     "django_rq",
     "django_htmx",
@@ -121,7 +149,7 @@ TEMPLATES = [
     },
 ]
 
-# --- people and sessions -----------------------------------------------------------------------------------------
+# --- people ------------------------------------------------------------------------------------------------------
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
@@ -134,9 +162,42 @@ ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_ADAPTER = "server.accounts.ClosedAccounts"
 ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+MFA_ADAPTER = "server.accounts.SecondFactors"
+MFA_SUPPORTED_TYPES = ["webauthn", "totp", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_WEBAUTHN_USER_VERIFICATION = "required"
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_FORMS = {
+    "add_webauthn": "server.passkeys.AddForm",
+    "login_webauthn": "server.passkeys.LoginForm",
+    "authenticate_webauthn": "server.passkeys.SecondStepForm",
+    "reauthenticate_webauthn": "server.passkeys.AgainForm",
+}
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "desk"
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+
+# --- single sign-on ----------------------------------------------------------------------------------------------
+OIDC_ISSUER = env.text("OIDC_ISSUER")
+OIDC_CLIENT_ID = env.text("OIDC_CLIENT_ID")
+OIDC_CLIENT_SECRET = env.text("OIDC_CLIENT_SECRET")
+OIDC_NAME = env.text("OIDC_NAME", "single sign-on")
+OIDC_GROUPS_CLAIM = env.text("OIDC_GROUPS_CLAIM", "groups")
+OIDC_ROLES = env.pairs("OIDC_ROLES")
+if OIDC_ISSUER and not OIDC_CLIENT_ID:
+    raise ImproperlyConfigured("IMPRIMATUR_OIDC_ISSUER needs IMPRIMATUR_OIDC_CLIENT_ID")
+if OIDC_ISSUER and not (
+    OIDC_ISSUER.startswith("https://") or urlsplit(OIDC_ISSUER).hostname in {"localhost", "127.0.0.1", "::1"}
+):
+    raise ImproperlyConfigured("IMPRIMATUR_OIDC_ISSUER must start with https://")
+if unknown := {role for _, role in OIDC_ROLES} - {"admin", "reviewer", "auditor"}:
+    raise ImproperlyConfigured(f"IMPRIMATUR_OIDC_ROLES names {', '.join(sorted(unknown))}, which is no role")
+SOCIALACCOUNT_ADAPTER = "server.sso.SingleSignOn"
+# A form may not lead to another origin here (form-action), so a link starts the way to the provider.
+SOCIALACCOUNT_LOGIN_ON_GET = True
+
+# --- sessions ----------------------------------------------------------------------------------------------------
 # Sessions live in the database and never in Redis: who holds Redis must not become somebody.
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_AGE = 12 * 3600

@@ -194,9 +194,10 @@ def welcome(options: argparse.Namespace, url: str) -> None:
         for person in json.loads(logins.read_text(encoding="utf-8"))["people"]:
             say(f"    {person['login']:<8} {person['password']:<22} {', '.join(person['roles'])}")
         say()
-        say("  The demo lets a click count as an answer (H0). A real installation asks for a signing key.")
+        say("  The demo lets a click count as an answer (H0). A real installation asks for a signing key (H2).")
+        say("  To sign with a passkey, begin as ada: her key counts at once, and she vouches for the others.")
     else:
-        say("  Sign in as the first admin, with the one-time password printed once, above. The desk says how to go on.")
+        say("  Sign in; the first admin's one-time password was printed when it began. The desk says how to go on.")
     say(f"  Data: {options.data}    Stop: Ctrl-C")
     say()
 

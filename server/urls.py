@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from allauth.account import views as account
+from allauth.mfa.base import views as factors
+from allauth.mfa.recovery_codes import views as codes
+from allauth.mfa.totp import views as totp
+from allauth.mfa.webauthn import views as passkeys
 from django.urls import URLPattern, URLResolver, include, path
 
 from approvals.endpoints import api as agent_api
-from server import health
+from audit.views.webauthn import signing_page
+from server import health, sso
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("approvals.urls")),
     path("", include("governance.urls")),
     path("", include("audit.urls")),
-    # Login, logout and the change of one's own password; accounts are made by admins, so nothing else of allauth.
-    path("accounts/login/", account.login, name="account_login"),
+    # Login, logout, one's own password and second factors; accounts are made by admins, so nothing else of allauth.
+    path("accounts/login/", signing_page()(account.login), name="account_login"),
+    path("accounts/login/passkey/", passkeys.login_webauthn, name="mfa_login_webauthn"),
+    path("accounts/login/second/", signing_page()(factors.authenticate), name="mfa_authenticate"),
     path("accounts/logout/", account.logout, name="account_logout"),
     path("accounts/password/change/", account.password_change, name="account_change_password"),
+    path("accounts/again/", account.reauthenticate, name="account_reauthenticate"),
+    path("accounts/again/code/", factors.reauthenticate, name="mfa_reauthenticate"),
+    path(
+        "accounts/again/passkey/", signing_page()(passkeys.reauthenticate_webauthn), name="mfa_reauthenticate_webauthn"
+    ),
+    path("accounts/factors/", factors.index, name="mfa_index"),
+    path("accounts/factors/app/", totp.activate_totp, name="mfa_activate_totp"),
+    path("accounts/factors/app/remove/", totp.deactivate_totp, name="mfa_deactivate_totp"),
+    path("accounts/factors/codes/", codes.view_recovery_codes, name="mfa_view_recovery_codes"),
+    path("accounts/factors/codes/new/", codes.generate_recovery_codes, name="mfa_generate_recovery_codes"),
+    path("accounts/factors/passkeys/", passkeys.list_webauthn, name="mfa_list_webauthn"),
+    path("accounts/factors/passkeys/add/", signing_page(create=True)(passkeys.add_webauthn), name="mfa_add_webauthn"),
+    path("accounts/factors/passkeys/<int:pk>/name/", passkeys.edit_webauthn, name="mfa_edit_webauthn"),
+    path("accounts/factors/passkeys/<int:pk>/remove/", passkeys.remove_webauthn, name="mfa_remove_webauthn"),
+    *sso.routes(),
     path("api/v1/", agent_api.api.urls),
     path(".well-known/imprimatur", agent_api.well_known),
     path("healthz", health.healthz, name="healthz"),

@@ -15,8 +15,8 @@ STILL = """The log is frozen: {reason}
 It holds {size} entries. With --yes this command
 
 1. brings back, from the published files, entries that were signed for and are missing from the database; they must
-   give exactly the root that was signed. Only the log comes back: what those entries did to agents, keys, delegations
-   and requests is not done again;
+   give exactly the root that was signed. The log comes back with its keys and legal holds, and what was erased is
+   erased again; what those entries did to agents, delegations and requests is not done again;
 2. with --reopen as well, checks everything once more and opens the log.
 
 Before you open it, find out why it was frozen. A frozen log is a finding: take a copy of the data folder first, and

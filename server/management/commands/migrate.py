@@ -7,7 +7,9 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.core.management.commands.migrate import Command as Upstream
+from django.db import connections
 
+from audit import authorizer
 from server import checks
 
 
@@ -17,4 +19,6 @@ class Command(Upstream):
             checks.assert_known_schema()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
-        return super().handle(*args, **options)
+        # Migrations may reshape the log's tables; the triggers stand all the same.
+        with authorizer.opened(connections[options["database"]]):
+            return super().handle(*args, **options)
