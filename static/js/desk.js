@@ -1,5 +1,5 @@
 // The desk: a list that stays still under the hand, and one card beside it.
-import { listen, part } from "./live.js";
+import { listen, part, watch } from "./live.js";
 import { keys, settle } from "./keys.js";
 import { tell } from "./tell.js";
 import { showTimes } from "./time.js";
@@ -9,6 +9,7 @@ const queue = document.getElementById("queue");
 const side = queue.parentElement;
 const panel = document.getElementById("card");
 const arrivals = document.getElementById("arrivals");
+const many = document.getElementById("many");
 const rest = document.title.replace(/^\(\d+\) /, "");
 let waiting = null; // the newest list, as long as it says something that is not shown yet
 let asking = false;
@@ -29,6 +30,7 @@ function numbers(fresh) {
 
 function mark() {
   const shown = panel.querySelector("[data-request]")?.dataset.request;
+  watch(shown ?? "");
   for (const row of rowsOf(queue)) {
     const link = row.querySelector(".row");
     const here = row.dataset.id === shown;
@@ -49,10 +51,26 @@ function pill(count) {
   button.textContent = news(count);
 }
 
+const ticks = () => [...queue.querySelectorAll("[name=pick]")];
+
+// How many are chosen, on the button. The bar itself shows and hides without script.
+function count() {
+  const chosen = ticks().filter((tick) => tick.checked).length;
+  many.querySelector("[data-count]").textContent = String(chosen);
+}
+
+// A tick stands for one version of one request: what changed since has to be chosen again.
+function keepTicks(change) {
+  const chosen = new Set(ticks().filter((tick) => tick.checked).map((tick) => tick.value));
+  change();
+  for (const tick of ticks()) tick.checked = chosen.has(tick.value);
+  count();
+}
+
 // The whole list as the server has it. Only when nobody points at it, or because somebody asked.
 function replace(fresh, focus) {
   const known = new Set(rowsOf(queue).map((row) => row.dataset.id));
-  queue.replaceChildren(...fresh.childNodes);
+  keepTicks(() => queue.replaceChildren(...fresh.childNodes));
   waiting = null;
   mark();
   showTimes(queue);
@@ -62,6 +80,12 @@ function replace(fresh, focus) {
 
 function grey(row) {
   row.classList.add("gone");
+  const tick = row.querySelector("[name=pick]");
+  if (tick) {
+    tick.checked = false;
+    tick.disabled = true;
+    count();
+  }
   const left = row.querySelector(".left");
   // One short word in the place of the time, so that the row keeps its size.
   left?.removeAttribute("data-countdown");
@@ -69,13 +93,15 @@ function grey(row) {
   if (left) left.textContent = "gone";
 }
 
+const differ = (row, fresh) => row.dataset.version !== fresh.dataset.version || row.dataset.claim !== fresh.dataset.claim;
+
 function merge(fresh) {
   numbers(fresh);
   const shown = new Map(rowsOf(queue).map((row) => [row.dataset.id, row]));
   const come = new Map(rowsOf(fresh).map((row) => [row.dataset.id, row]));
   const added = [...come.keys()].filter((id) => !shown.has(id));
   const gone = [...shown.keys()].filter((id) => !come.has(id));
-  const other = [...come.keys()].filter((id) => shown.has(id) && shown.get(id).dataset.version !== come.get(id).dataset.version);
+  const other = [...come.keys()].filter((id) => shown.has(id) && differ(shown.get(id), come.get(id)));
   const heard = new Set(waiting ? rowsOf(waiting).map((row) => row.dataset.id) : []);
   const unheard = added.filter((id) => !heard.has(id));
   if (unheard.length) {
@@ -108,7 +134,12 @@ function tidy() {
     const fresh = come.get(row.dataset.id);
     if (!fresh) row.remove();
     else if (fresh.dataset.version !== row.dataset.version) row.replaceWith(fresh.cloneNode(true));
+    else if (differ(row, fresh)) {
+      row.dataset.claim = fresh.dataset.claim;
+      row.querySelector(".meta").replaceWith(fresh.querySelector(".meta").cloneNode(true));
+    }
   }
+  count();
   mark();
   showTimes(queue);
   settle();
@@ -145,6 +176,7 @@ async function card() {
     threads[0].replaceChildren(...threads[1].cloneNode(true).childNodes);
     showTimes(threads[0]);
   }
+  attention(shown, fresh);
   if (fresh.dataset.version !== shown.dataset.version && shown.querySelector(".state")) {
     follow(shown, fresh);
   } else if (fresh.dataset.version !== shown.dataset.version) {
@@ -154,6 +186,20 @@ async function card() {
       act.setAttribute("aria-disabled", "true");
       act.removeAttribute("href");
     }
+  }
+}
+
+// Who is on it and who reads it. Left alone while somebody is about to press a button there.
+function attention(shown, fresh) {
+  const [here, now] = [shown, fresh].map((card) => card.querySelector("[data-attention]"));
+  if (!here || here.contains(document.activeElement)) return;
+  const words = (part) => part.textContent.replace(/\s+/g, " ");
+  if (!now) here.remove();
+  else if (here.dataset.said !== words(now)) {
+    const copy = now.cloneNode(true);
+    copy.dataset.said = words(now); // as the server said it: on the page, times are shown another way
+    here.replaceWith(copy);
+    showTimes(copy);
   }
 }
 
@@ -192,6 +238,9 @@ queue.addEventListener("click", (event) => {
   event.preventDefault();
   open(link.getAttribute("href"), true);
 });
+queue.addEventListener("change", count);
+many.addEventListener("reset", () => setTimeout(count, 0));
+addEventListener("pageshow", count);
 side.addEventListener("pointerleave", () => setTimeout(tidy, 0));
 side.addEventListener("focusout", () => setTimeout(tidy, 0));
 panel.addEventListener("click", (event) => {
@@ -202,12 +251,24 @@ panel.addEventListener("click", (event) => {
 });
 addEventListener("popstate", () => location.reload());
 
+function choose(row) {
+  const tick = row.closest("li").querySelector("[name=pick]");
+  if (!tick || tick.disabled) return;
+  tick.checked = !tick.checked;
+  count();
+}
+
 let soon = 0;
+mark();
 listen({
-  changed() {
+  changed(events) {
+    if (events.every((event) => event.kind === "reading")) {
+      card();
+      return;
+    }
     clearTimeout(soon);
     soon = setTimeout(everything, 60);
   },
   everything,
 });
-keys({ rows: () => rowsOf(queue).map((row) => row.querySelector(".row")), card: () => panel.querySelector(".card") });
+keys({ rows: () => rowsOf(queue).map((row) => row.querySelector(".row")), card: () => panel.querySelector(".card"), choose });

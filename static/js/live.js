@@ -2,6 +2,7 @@
 // any page. When the socket is away we ask every few seconds instead, and say so when nothing answers at all.
 const QUIET = 50_000; // three missed beats of the server: the line is dead, whatever the socket believes
 const ASK_EVERY = 4_000;
+const TELL_EVERY = 10_000; // a third of the time for which the server remembers who reads what
 const NOT_SIGNED_IN = 4401;
 const RECONNECTED_BY_HTMX = new Set([1006, 1011, 1012, 1013]);
 
@@ -12,6 +13,7 @@ let heard = performance.now();
 let over = false;
 let failed = -1; // when an answer last failed to come; only what was asked after that proves that we are back
 let wrapper = null;
+let watching = ""; // the request that this page shows
 let listener = { changed() {}, everything: async () => {} };
 
 export function say(text, link) {
@@ -63,6 +65,17 @@ export function listen(who) {
   listener = who;
 }
 
+// Which request this page shows: an id and nothing else. A page that nobody looks at shows none.
+export function watch(id) {
+  if (id === watching) return;
+  watching = id;
+  tellWatching();
+}
+
+function tellWatching() {
+  if (open && wrapper) wrapper.send(JSON.stringify({ watching: document.visibilityState === "visible" ? watching : "" }), null);
+}
+
 function renew() {
   if (over || !holder?.isConnected) return;
   const fresh = holder.cloneNode(false);
@@ -80,6 +93,7 @@ function attach() {
     heard = performance.now();
     // Whatever happened while the line was down: the list knows, and versions decide what is new.
     listener.everything();
+    if (watching) tellWatching();
   });
   holder.addEventListener("htmx:wsClose", (event) => {
     open = false;
@@ -108,6 +122,8 @@ setInterval(() => {
   }
   if ((!open || failed >= 0) && document.visibilityState === "visible") listener.everything();
 }, ASK_EVERY);
+setInterval(() => watching && document.visibilityState === "visible" && tellWatching(), TELL_EVERY);
+document.addEventListener("visibilitychange", () => watching && tellWatching());
 addEventListener("online", () => listener.everything());
 addEventListener("offline", () => part(location.pathname));
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && listener.everything());
