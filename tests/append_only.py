@@ -14,18 +14,19 @@ from typing import Any
 from django.db import connection
 from django.test import TransactionTestCase
 
-from audit import guards
+from audit import authorizer, guards
 
 
 @contextmanager
 def lifted() -> Iterator[None]:
     """Drop the guards, and install them again even when the block fails."""
-    guards.run(guards.remove_statements(connection.vendor))
-    try:
-        yield
-    finally:
+    with authorizer.opened():
         guards.run(guards.remove_statements(connection.vendor))
-        guards.run(guards.install_statements(connection.vendor))
+        try:
+            yield
+        finally:
+            guards.run(guards.remove_statements(connection.vendor))
+            guards.run(guards.install_statements(connection.vendor))
 
 
 def let_tests_flush() -> None:

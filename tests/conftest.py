@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
-from audit import signer
+from audit import published, signer
 from audit.log import commit, utc_now
+from audit.publisher import Publisher
+from governance.actions import issue_delegation
 from governance.models import Agent, Delegation, Person
 from imprimatur.formats import delegation as formats
 from imprimatur.formats import sshsig
@@ -25,6 +27,7 @@ from imprimatur.formats.encoding import b64, b64u
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.timestamps import format_time
 from tests import append_only
+from tests.signers import Signers
 
 append_only.let_tests_flush()
 warnings.filterwarnings("ignore", message=".*XDG_RUNTIME_DIR.*")
@@ -50,8 +53,8 @@ SCOPE = [
 
 
 @dataclass
-class World:
-    """A begun installation with its cast."""
+class World(Signers):
+    """A begun installation with its cast. How its people get keys and sign: see `tests.signers`."""
 
     realm: str
     people: dict[str, Person]
@@ -59,6 +62,14 @@ class World:
     keys: dict[str, KeyPair] = field(default_factory=dict)
     ssh: dict[str, KeyPair] = field(default_factory=dict)
     delegation: Delegation | None = None
+    publisher: Publisher = field(default_factory=Publisher)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def publish(self) -> int:
+        """What the publisher's thread does elsewhere within a second: before that, authority is not usable."""
+        return self.publisher.publish_once()
 
     @property
     def ada(self) -> Person:
@@ -120,20 +131,22 @@ class World:
         return {"kind": "ed25519", "key": key.thumbprint, "value": b64u(key.sign(formats.preimage(document)))}
 
     def delegate(self, subject: str = "robo", **changes: Any) -> Delegation:
-        """Issue a root delegation from Ada."""
-        from governance.actions import issue_delegation
-
+        """Issue a root delegation from Ada, and publish it."""
         document = self.document(subject, **changes)
         command = issue_delegation.Command(document, self.sign_as_person(document), self.ada)
-        return commit(issue_delegation.apply, command).delegation
+        return self.issue(command)
 
     def pass_on(self, parent: Delegation, issuer: str, subject: str, **changes: Any) -> Delegation:
-        """Issue a sub-delegation from one agent to another."""
-        from governance.actions import issue_delegation
-
+        """Issue a sub-delegation from one agent to another, and publish it."""
         document = self.document(subject, issuer=self.agents[issuer].id, parent=parent.id, **changes)
         command = issue_delegation.Command(document, self.sign_as_agent(document, issuer), self.agents[issuer])
-        return commit(issue_delegation.apply, command).delegation
+        return self.issue(command)
+
+    def issue(self, command: issue_delegation.Command) -> Delegation:
+        """Issue a delegation, and publish it, so that it is usable."""
+        delegation = commit(issue_delegation.apply, command).delegation
+        self.publish()
+        return delegation
 
 
 @pytest.fixture(autouse=True)
@@ -147,11 +160,15 @@ def folders(tmp_path: Path, settings: Any) -> Iterator[Path]:
     settings.REALM = REALM
     # Slow hashing protects real passwords; here it would only slow down every test that brings in the cast.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    settings.ORIGINS = ["http://testserver"]
+    settings.ORIGINS = ["http://testserver", "http://localhost:8000"]
+    settings.RP_ID = "localhost"
+    settings.ATTESTATION_ROOTS = ""
     settings.ALLOWED_HOSTS = ["testserver", "localhost"]
     signer.forget()
+    published.forget()
     yield tmp_path
     signer.forget()
+    published.forget()
 
 
 def ssh_line(key: KeyPair) -> str:

@@ -90,7 +90,7 @@ def test_the_webhook_verifies_under_both_schemes(robo: AgentUnderTest) -> None:
     body = webhook.body_of(request, payload)
     headers = webhook.headers_of(payload["id"], utc_now(), body)
     told = standardwebhooks.Webhook(SECRET).verify(body, headers)
-    assert set(told["data"]) == {"request", "version", "tool", "risk", "url"}
+    assert set(told["data"]) == {"request", "version", "tool", "risk", "url", "people"}
     [v1a] = [part[4:] for part in headers["webhook-signature"].split(" ") if part.startswith("v1a,")]
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     public = base64.b64decode(webhook.public_key().removeprefix("whpk_"))

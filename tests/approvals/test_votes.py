@@ -282,6 +282,28 @@ def test_a_policy_that_judges_otherwise_ends_what_waits(world: World, robo: Agen
     assert ActionRequest.objects.get(pk=low).state == "APPROVED"
 
 
+@pytest.mark.parametrize("after", [{"assurance": "H2"}, {"device_bound": ["HIGH"]}], ids=str)
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_policy_that_wants_more_of_people_ends_what_waits(world: World, after: dict[str, Any], alone: bool) -> None:
+    from imprimatur.rules.policy import DEMO_POLICY
+    from tests.governance import proposals
+
+    def activate(**changes: Any) -> None:
+        change = proposals.propose(world, "ada", proposals.policy({**DEMO_POLICY, **changes}))
+        proposals.second(world, "rui", change)
+
+    for name in ("ada", "rui", "rosa"):
+        world.signing(name)
+    robo = AgentUnderTest(through_django, world.keys["robo"], world.delegation.id)
+    if alone:
+        activate(single_human=True)
+        after = {}
+    request = pending(robo)
+    activate(name="No milder", **after)
+    request.refresh_from_db()
+    assert (request.state, request.code) == ("INVALIDATED", "policy-changed")
+
+
 def test_one_person_may_answer_every_stage_only_where_policy_says_so(
     make_world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from io import StringIO
+
 import pytest
+from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from audit import genesis, guards, signer
+from audit import authorizer, genesis, guards, signer
 from audit.errors import LogUnguarded
-from audit.models import Checkpoint, Entry, LogHead
+from audit.models import Checkpoint, Cosignature, Entry, LogHead
 from tests.append_only import let_tests_flush, lifted
 from tests.audit.acts import append
 
@@ -25,10 +29,12 @@ def insert(index: int, leaf: str, verb: str = "INSERT") -> tuple[object, ...]:
 
 
 @pytest.fixture
-def entries(begun) -> list[Entry]:
+def entries(begun) -> Iterator[list[Entry]]:
+    """Three entries, on a connection that nothing but the triggers guards."""
     append(2)
     Checkpoint.objects.create(size=3, root="0" * 64, note="n", published_at=timezone.now())
-    return list(Entry.objects.all())
+    with authorizer.opened():
+        yield list(Entry.objects.all())
 
 
 def test_invariant_6_an_entry_is_never_updated_or_deleted(entries) -> None:
@@ -64,6 +70,26 @@ def test_invariant_6_a_checkpoint_is_never_changed_deleted_or_smaller(entries) -
     for size in (2, 3):
         assert refused("INSERT INTO audit_checkpoint (size, root, note, published_at) VALUES (%s, 'r', 'n', %s)",
                        size, timezone.now())  # fmt: skip
+
+
+def cosigned(size: int, witness: str, verb: str = "INSERT", identifier: str = "") -> tuple[object, ...]:
+    columns, values = ("id, ", f"{identifier}, ") if identifier else ("", "")
+    sql = f"{verb} INTO audit_cosignature ({columns}size, witness, line, time) VALUES ({values}%s, %s, 'other', %s)"
+    return sql, size, witness, timezone.now()
+
+
+def test_invariant_6_a_cosignature_is_never_changed_deleted_or_replaced(entries) -> None:
+    kept = Cosignature.objects.create(size=3, witness="one", line="l", time=timezone.now())
+    assert refused("UPDATE audit_cosignature SET line = 'other'")
+    assert refused("DELETE FROM audit_cosignature")
+    assert refused(*cosigned(3, "one"))
+    if connection.vendor == "sqlite":
+        assert "one cosignature" in refused(*cosigned(3, "one", "INSERT OR REPLACE"))
+        assert "one cosignature" in refused(*cosigned(3, "two", "REPLACE", str(kept.pk)))
+    else:
+        assert refused("TRUNCATE audit_cosignature")
+    assert Cosignature.objects.get().line == "l"
+    Cosignature.objects.create(size=3, witness="two", line="l", time=timezone.now())
 
 
 def test_invariant_6_the_head_never_shrinks_and_there_is_only_one(entries) -> None:
@@ -102,11 +128,22 @@ def test_invariant_6_postgresql_refuses_truncate_upsert_and_replica_sessions(ent
 
 def test_the_start_up_check_names_a_guard_that_is_missing(begun) -> None:
     guards.check_installed()
-    with connection.cursor() as cursor:
+    with authorizer.opened(), connection.cursor() as cursor:
         suffix = " ON audit_entry" if connection.vendor == "postgresql" else ""
         cursor.execute(f"DROP TRIGGER audit_entry_append{suffix}")
-    with pytest.raises(LogUnguarded, match="audit_entry_append"):
+    with pytest.raises(LogUnguarded, match=r"audit_entry_append .* run `manage.py audit_guards`"):
         guards.check_installed()
+
+
+def test_a_guard_that_is_missing_is_put_back_and_no_row_is_touched(entries) -> None:
+    before = list(Entry.objects.values_list())
+    with authorizer.opened(), connection.cursor() as cursor:
+        suffix = " ON audit_entry" if connection.vendor == "postgresql" else ""
+        cursor.execute(f"DROP TRIGGER audit_entry_append{suffix}")
+    call_command("audit_guards", stdout=StringIO())
+    assert guards.problems() == []
+    assert refused('DELETE FROM audit_entry WHERE "index" = 1')
+    assert list(Entry.objects.values_list()) == before
 
 
 def test_the_guards_can_be_lifted_in_a_test_and_stand_again_afterwards(entries) -> None:

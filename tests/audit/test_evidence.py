@@ -249,7 +249,7 @@ def test_other_rooms_add_sections_of_their_own(published, tmp_path, monkeypatch)
     assert "launches/     what was started" in (folder / "README.txt").read_text()
 
 
-def test_there_is_no_bundle_before_the_first_checkpoint(world, tmp_path) -> None:
+def test_there_is_no_bundle_before_the_first_checkpoint(begun, tmp_path) -> None:
     with pytest.raises(NotPublished):
         bundle.build(tmp_path / "b.zip")
     assert list(tmp_path.glob("*.zip")) == []
@@ -289,10 +289,11 @@ def test_asking_for_a_bundle_ends_in_a_logged_zip_whose_entry_can_be_proved(aske
     assert detail["kind"] == "bundle.issued"
     assert detail["actor"] == {"type": "person", "id": world.people["audra"].id}
     assert detail["body"]["manifest"] == asked.manifest
+    assert asked.shown == asked.size
     assert f"first {asked.size} entries" in kinds.sentence(detail)
     Publisher().publish_once()
     assert proofs.proof_for(asked.issued_index).startswith("c2sp.org/tlog-proof@v1")
-    again = issue_bundle.Command(asked.pk, asked.manifest, asked.size, asked.bytes)
+    again = issue_bundle.Command(asked.pk, asked.manifest, asked.size, asked.shown, asked.bytes)
     assert log.commit(issue_bundle.apply, again) is None
 
 

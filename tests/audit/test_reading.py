@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from audit import export, kinds, log, selectors
+from audit import export, kinds, log, selectors, surroundings
 from audit.models import Entry, Opening
 from audit.publisher import Publisher
 from audit.selectors import EntryFilter
@@ -54,7 +54,7 @@ def test_one_entry_shows_its_signed_payload_its_proof_state_and_its_openings(beg
     log.commit(comment, "well")
     detail = selectors.entry_detail(1)
     assert detail.payload["body"]["comment"] == commitment
-    assert [row.index for row in detail.refs] == [0]
+    assert [each.row.index for each in surroundings.rests_on(detail.payload)] == [0]
     assert [row.name for row in detail.openings] == ["comment"]
     assert not detail.published
     assert selectors.entry_detail(0).published

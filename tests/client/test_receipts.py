@@ -165,3 +165,25 @@ def test_a_receipt_s_cost_is_compared_when_the_tool_knows_it(make: Make) -> None
     with pytest.raises(ip.ReceiptError, match="cost"):
         held.govern(cost=cost)("y")
     assert len(held.ran) == 1
+
+
+def test_one_person_for_two_is_accepted_only_by_those_who_say_so(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IMPRIMATUR_SINGLE_HUMAN", raising=False)
+    assert make().gate.config.single_human is False
+    assert make(single_human=True).gate.config.single_human is True
+    for value, accepted in (("yes", True), ("no", False), ("1", False), ("", False)):
+        monkeypatch.setenv("IMPRIMATUR_SINGLE_HUMAN", value)
+        assert make().gate.config.single_human is accepted
+        assert make(single_human=False).gate.config.single_human is False
+
+
+def test_invariant_3_a_yes_to_what_is_high_without_anybody_s_vote_runs_nothing(make: Make) -> None:
+    held = make({"tool": "allow"})
+    for risk in ("HIGH", "CRITICAL"):
+        held.road.change = {
+            "actions": lambda document, risk=risk: body_edit(risk=risk)(document["receipt"], held),
+        }
+        with pytest.raises(ip.ReceiptError, match=f"a {risk} action takes") as caught:
+            held.govern()("x")
+        assert caught.value.code == "receipt-votes"
+    assert held.ran == []

@@ -13,7 +13,8 @@ import imprimatur as ip
 from imprimatur.cli import main
 from imprimatur.client import rotation
 from imprimatur.formats.ids import agent_id
-from imprimatur.formats.keys import KeyFileError, KeyPair
+from imprimatur.formats.key_files import KeyFileError
+from imprimatur.formats.keys import KeyPair
 from imprimatur.testing import FakeGate
 from tests.client.conftest import Gate, Make
 from tests.client.test_cli import agent, run

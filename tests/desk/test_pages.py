@@ -174,12 +174,14 @@ def test_a_card_under_a_policy_that_wants_keys_offers_only_a_denial(make_world, 
     request = ask(world)
     client.force_login(world.rui.user)
     card = client.get(reverse("request", args=[request.id])).content.decode()
-    assert "needs a signing key (H2)" in card
+    assert "a signing key of your own (H2)" in card
     assert "Approve…" not in card
     assert "Deny…" in card
     sheet = client.get(reverse("sheet", args=[request.id, "approve"])).content.decode()
-    assert "signed with a key of your own" in sheet
-    assert '<form method="post" action="/requests' not in sheet
+    assert "You have no signing key yet." in sheet
+    assert "Deny…" in sheet
+    assert "data-sign>" not in sheet
+    assert "data-click" not in sheet
 
 
 def test_a_frozen_log_is_said_on_every_page_and_offers_no_answer(world: World, login: Login) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from audit import trust
-from audit.evidence import bundle
+from audit import inbox, log, trust
+from audit.actions import ask_bundle
+from audit.evidence import bundle, jobs
+from audit.models import Entry
 from audit.publisher import Publisher
 from imprimatur.formats import trust as trusts
 from tests.docs.pages import DOCS
@@ -46,6 +48,45 @@ def test_the_commands_for_other_tools_work_in_a_bundle(unzipped: Path) -> None:
             timeout=60,
         )
         assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+
+
+def steps(folder: Path) -> dict[str, str]:
+    """The commands of each numbered step of a bundle's README.txt, as they stand."""
+    text = (folder / "README.txt").read_text(encoding="utf-8").partition("\n\n\nWhat is in here")[0]
+    found = re.split(r"\n\n\n(?=[0-9]\. )", text)[1:]
+    return {step[0]: "\n".join(line[4:] for line in step.splitlines() if line.startswith("    ")) for step in found}
+
+
+@pytest.mark.parametrize("filters", [{}, {"verdicts": ["open"], "openings": False}], ids=["whole", "selected"])
+def test_the_commands_in_the_readme_work_as_they_stand(world: Any, tmp_path: Path, filters: dict[str, Any]) -> None:
+    Publisher().publish_once()
+    audra, folder = world.people["audra"], tmp_path / "bundle"
+    row = log.commit(ask_bundle.apply, ask_bundle.Command(audra.user_id, audra.id, filters))
+    jobs.build_bundle(row.pk)
+    inbox.drain()
+    row.refresh_from_db()
+    assert row.issued_index is not None
+    with zipfile.ZipFile(jobs.path_of(row.id)) as archive:
+        archive.extractall(folder)
+    (folder / "bundle-x.entry.json").write_bytes(bytes(Entry.objects.get(index=row.issued_index).envelope))
+    commands = steps(folder)
+    assert list(commands) == ["1", "2", "3", "4", "5", "6"]
+    said = {number: run(folder, commands[number]) for number in "12346" if commands[number]}
+    assert "Verified Successfully" in said["2"]
+    named, listed = said["6"].splitlines()
+    assert named == f'"manifest":"sha256:{listed.partition(" ")[0]}"'
+    if filters:
+        leaf, tile = said["3"].splitlines()
+        assert leaf == tile
+        assert run(folder, f"{commands['3']}\n".replace("head -n 1 log", "sed -n 2p log")).split()[0] != tile
+
+
+def run(folder: Path, code: str) -> str:
+    """What these commands print; they must succeed."""
+    shell = ["bash", "-euo", "pipefail", "-c", code]
+    done = subprocess.run(shell, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def test_the_documented_layout_is_the_real_one(unzipped: Path) -> None:

@@ -84,6 +84,10 @@ def test_invariant_4_an_agent_passes_on_only_what_is_narrower(world: World, robo
     assert refused.status in (403, 422)
     revoked = robo.post(f"/delegations/{answer.json['id']}/revoke", {"reason": "Done."})
     assert revoked.json["revoked_at"]
+    assert revoked.json["published"] is False
+    publisher.Publisher().publish_once()
+    again = robo.post(f"/delegations/{answer.json['id']}/revoke", {"reason": "Done."})
+    assert (again.json["published"], again.json["revoked_at"]) == (True, revoked.json["revoked_at"])
 
 
 def world_time(parent: Any) -> str:
@@ -94,7 +98,7 @@ def world_time(parent: Any) -> str:
 
 def test_an_agent_reads_its_receipt_and_the_published_log(robo: AgentUnderTest) -> None:
     action = robo.read().json
-    assert robo.get("/log/checkpoint").code == "log-behind"
+    assert robo.get(f"/proofs/{action['receipt']['index']}").code == "log-behind"
     publisher.Publisher().publish_once()
     receipt = robo.get(f"/receipts/{action['id']}").json
     assert receipt == action["receipt"]

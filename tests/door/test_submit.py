@@ -50,7 +50,7 @@ def test_high_risk_waits_for_a_person(robo: AgentUnderTest) -> None:
     assert answer.json["verdict"] == "pending"
     assert answer.json["can_answer"] == 2
     assert "receipt" not in answer.json
-    assert kinds(answer.json["id"]) == ["action.requested"]
+    assert kinds(answer.json["id"]) == ["action.requested", "review.asked"]
 
 
 def test_what_the_delegation_does_not_cover_is_refused_with_a_receipt(robo: AgentUnderTest) -> None:

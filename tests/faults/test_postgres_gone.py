@@ -26,7 +26,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def database(server: str) -> Iterator[str]:
-    with fresh_database(server) as url:
+    with fresh_database(server, migrated=True) as url:
         yield url
 
 

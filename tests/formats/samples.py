@@ -14,6 +14,7 @@ from imprimatur.formats import (
     entries,
     ids,
     receipts,
+    signing,
     sshsig,
     statement,
 )
@@ -29,6 +30,7 @@ AGENT = ids.agent_id(AGENT_KEY.public_key)
 PERSON_KEY = KeyPair.from_seed(b"p" * 32)
 SECOND_PERSON_KEY = KeyPair.from_seed(b"q" * 32)
 REQUEST = "act_01jd4k4q00abcdefghjkmnpqrs"
+CHANGE = "chg_01jd4k4q00abcdefghjkmnpqrs"
 IDEMPOTENCY_KEY = "run-1:call-1"
 ATTEMPT = b64u(b"\x07" * 16)
 DIGEST = digests.sha256(b"something")
@@ -172,12 +174,77 @@ def decided_body(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
 
 
+def fingerprint(key: KeyPair) -> str:
+    return sshsig.parse_public_key(ssh_line(key)).fingerprint
+
+
+def said(typ: str, life: int = 120, **fields: Any) -> dict[str, Any]:
+    """A statement of another type than a decision."""
+    return {
+        "typ": typ,
+        "realm": REALM,
+        "person": "ada",
+        "log_size": 6,
+        "log_root": DIGEST,
+        "nonce": b64u(b"m" * 16),
+        "issued_at": at(),
+        "expires_at": at(life),
+        **fields,
+    }
+
+
+def signed(document: dict[str, Any], key: KeyPair = PERSON_KEY) -> dict[str, Any]:
+    """A statement with evidence for it, as entries carry it."""
+    text = signing.encode(document).decode()
+    return {"statement": text, "evidence": ssh_evidence(text, key, signing.ssh_namespace(document["typ"]))}
+
+
+def an_enrolment() -> dict[str, Any]:
+    return {
+        "kind": "ssh",
+        "key": fingerprint(PERSON_KEY),
+        "thumbprint": PERSON_KEY.thumbprint,
+        "public_key": ssh_line(PERSON_KEY),
+        "label": "laptop",
+        "device_bound": False,
+    }
+
+
+def a_change(role: str) -> dict[str, Any]:
+    fields = {"act": "person.changed", "subject": "ada", "document": DIGEST, "change": CHANGE}
+    return said(signing.CHANGE, credential=fingerprint(PERSON_KEY), role=role, **fields)
+
+
+def an_act(act: str, content: dict[str, Any]) -> dict[str, Any]:
+    fields = {"act": act, "subject": "ada", "content": content}
+    return signed(said(signing.ACT, credential=fingerprint(PERSON_KEY), **fields))
+
+
+def a_grant() -> dict[str, Any]:
+    bound = a_binding()
+    return said(
+        signing.GRANT,
+        request=REQUEST,
+        agent=AGENT,
+        delegation=bound["delegation"],
+        tool="write_file",
+        tool_digest=DIGEST,
+        effects=["file:write:/project/src"],
+        parameters={"path": {"op": "starts_with", "value": "/project/src"}, "content": {"op": "any"}},
+        max_uses=3,
+        not_after=at(1800),
+        policy=DIGEST,
+        credential=fingerprint(PERSON_KEY),
+    )
+
+
 def bodies() -> dict[str, dict[str, Any]]:
     """One valid body for every entry kind."""
     document = a_delegation()
     bound = a_binding()
     evidence = {"kind": "session"}
     pause = {"scope": "everything", "target": "", "reason": "an incident"}
+    own = fingerprint(SECOND_PERSON_KEY)
     return {
         "log.genesis": {
             "decision_key": {"keyid": DECISION_KEY.keyid, "public": b64u(DECISION_KEY.public_key)},
@@ -186,7 +253,7 @@ def bodies() -> dict[str, dict[str, Any]]:
             "policy": DIGEST,
             "software": "imprimatur 0.1.0",
         },
-        "person.added": {"person": "ada", "name": "Ada", "roles": ["reviewer"]},
+        "person.added": {"person": "ada", "name": "Ada", "roles": ["reviewer"], "login": a_commitment()},
         "person.changed": {"person": "ada", "active": False, "reason": "left"},
         "person.key_added": {
             "person": "ada",
@@ -194,7 +261,44 @@ def bodies() -> dict[str, dict[str, Any]]:
             "fingerprint": sshsig.parse_public_key(ssh_line(PERSON_KEY)).fingerprint,
             "purpose": "delegation",
         },
-        "person.key_revoked": {"person": "ada", "fingerprint": "SHA256:x", "since": at(), "reason": "lost"},
+        "person.login_reset": {"person": "ada", "what": "second-factor"},
+        "person.away": {"person": "ada", "from": at(), "until": at(3600), "delegate": "bo"},
+        "person.back": {"person": "ada"},
+        "person.key_enrolled": {
+            "person": "ada",
+            **signed(said(signing.ENROLMENT, life=600, **an_enrolment())),
+            "attestation": b64u(b"attestation"),
+        },
+        "person.key_vouched": {
+            "person": "ada",
+            "fingerprint": fingerprint(PERSON_KEY),
+            "first": True,
+            "signed": signed(
+                said(
+                    signing.VOUCH,
+                    **{"credential": own, "for": "ada", "key": fingerprint(PERSON_KEY), "enrolment": DIGEST},
+                )
+            ),
+        },
+        "person.key_revoked": {
+            "person": "ada",
+            "fingerprint": "SHA256:x",
+            "since": at(),
+            "reason": "lost",
+            "stolen": True,
+            "signed": an_act("person.key_revoked", {"reason": "lost"}),
+        },
+        "change.proposed": {
+            "change": CHANGE,
+            "act": "person.changed",
+            "subject": "ada",
+            "document": {"person": "ada", "roles": ["admin"]},
+            "expires_at": at(3600),
+            "signed": signed(a_change("propose")),
+            "hold": True,
+        },
+        "change.seconded": {"change": CHANGE, "signed": signed(a_change("second"))},
+        "change.withdrawn": {"change": CHANGE, "reason": "no longer wanted"},
         "agent.invited": {"name": "coder", "owner": "ada", "token": DIGEST, "expires_at": at(900)},
         "agent.enrolled": {
             "agent": AGENT,
@@ -223,7 +327,12 @@ def bodies() -> dict[str, dict[str, Any]]:
         "delegation.revoked": {"delegation": DIGEST, "reason": "done", "since": at()},
         "cascade.swept": {"cause": 3, "ids": [REQUEST]},
         "cascade.finished": {"cause": 3, "total": 1},
-        "tool.registered": {"tool": "write_file", "document": {"typ": "imprimatur/tool/v1"}, "digest": DIGEST},
+        "tool.registered": {
+            "tool": "write_file",
+            "document": {"typ": "imprimatur/tool/v1"},
+            "digest": DIGEST,
+            "change": CHANGE,
+        },
         "tool.retired": {"tool": "write_file", "digest": DIGEST, "reason": "replaced"},
         "policy.activated": {"policy": DIGEST, "number": 1, "document": {"rules": []}},
         "pause.set": pause,
@@ -243,7 +352,12 @@ def bodies() -> dict[str, dict[str, Any]]:
             "request": a_signed_request(),
         },
         "vote.cast": vote_body(a_statement()),
-        "vote.recalled": {"request": REQUEST, "vote": 5},
+        "vote.recalled": {"request": REQUEST, "vote": 5, "signed": signed(a_statement(decision="recall"))},
+        "review.asked": {"request": REQUEST, "level": 0, "people": ["ada", "bo"]},
+        "review.claimed": {"request": REQUEST, "until": at(600)},
+        "review.released": {"request": REQUEST},
+        "grant.issued": {"grant": signing.grant_id(signing.encode(a_grant())), **signed(a_grant())},
+        "grant.revoked": {"grant": DIGEST, "reason": "enough", "signed": an_act("grant.revoked", {"reason": "enough"})},
         "action.decided": decided_body(),
         "action.withdrawn": {
             "request": REQUEST,
@@ -267,7 +381,26 @@ def bodies() -> dict[str, dict[str, Any]]:
         "spend.corrected": {"delegation": DIGEST, "amount": "1.50", "unit": "USD", "reason": "refunded"},
         "comment.added": {"request": REQUEST, "comment": a_commitment()},
         "door.rejected": {"key": AGENT_KEY.thumbprint, "minute": at(), "codes": {"replayed": 2}},
-        "bundle.issued": {"bundle": "b-1", "manifest": DIGEST, "size": 10, "filters": {"agent": AGENT}},
+        "bundle.issued": {"bundle": "b-1", "manifest": DIGEST, "size": 10, "filters": {"agents": [AGENT]}},
+        "export.taken": {"what": "entries", "form": "csv", "query": "kind=vote.cast", "size": 9, "count": 3},
+        "hold.placed": {"hold": f"hld_{'0' * 26}", "scope": "agent", "target": AGENT, "reason": "case 12"},
+        "hold.lifted": {"hold": f"hld_{'0' * 26}", "reason": "case closed"},
+        "openings.erased": {
+            "rule": "retention",
+            "agent": AGENT,
+            "subjects": [REQUEST],
+            "count": 2,
+            "reason": "older than 90 days",
+            "before": at(),
+        },
+        "log.shipped": {"sink": "archive", "size": 9, "root": DIGEST},
+        "log.key_added": {"log_vkey": "desk.example.org+00000000+AQ==", "reason": "yearly"},
+        "log.key_retired": {"log_vkey": "desk.example.org+00000000+AQ==", "reason": "yearly"},
+        "log.decision_key_changed": {
+            "decision_key": {"keyid": "0" * 64, "public": b64u(bytes(32))},
+            "signature": b64u(bytes(64)),
+            "reason": "yearly",
+        },
     }
 
 

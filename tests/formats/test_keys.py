@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]  # pu
 
 from imprimatur.formats import ed25519, keys
 from imprimatur.formats.encoding import b64u, un_b64u
-from imprimatur.formats.keys import KeyFileError, KeyPair
+from imprimatur.formats.key_files import KeyFileError
+from imprimatur.formats.keys import KeyPair
 
 
 def test_the_thumbprint_is_that_of_rfc_8037() -> None:
@@ -39,6 +41,20 @@ def test_a_saved_key_is_private_to_its_owner_and_loads_again(tmp_path: Path) -> 
     pair.save(path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert KeyPair.load(path).seed == pair.seed
+
+
+def test_the_name_of_a_saved_key_survives_a_power_cut_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log whose key file was gone after it had signed would have to end."""
+    synced: list[bool] = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(os.path.samestat(os.fstat(descriptor), tmp_path.stat()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    KeyPair.generate().save(tmp_path / "agent.key")
+    assert synced == [False, True]
 
 
 def test_saving_never_overwrites(tmp_path: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from imprimatur.formats import canonical, entries, receipts, statement
+from imprimatur.formats import canonical, entries, receipts, statement, trust
 from imprimatur.formats.encoding import b64u
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.receipts import ReceiptError
 from tests.formats import samples
+from tests.formats.soft_authenticator import SoftAuthenticator, cbor
 
 NOW = samples.NOW + timedelta(seconds=60)
 STRANGER = KeyPair.from_seed(b"x" * 32)
@@ -196,6 +198,7 @@ VOTES: dict[str, Callable[[], list[bytes]]] = {
     "filed under another request": lambda: [
         samples.a_vote(body={**samples.vote_body(samples.a_statement()), "request": samples.REQUEST[:-1] + "t"})
     ],
+    "under conditions": lambda: [samples.a_vote(samples.a_statement(constraints={"only": "on Mondays"}))],
     "of an agent": lambda: [samples.a_vote(actor={"type": "agent", "id": "ada", "assurance": "H2"})],
     "whose statement is no statement": lambda: [
         samples.a_vote(body={**samples.vote_body(samples.a_statement()), "statement": "{}"})
@@ -248,32 +251,157 @@ def test_invariant_3_two_votes_need_two_people_and_two_keys() -> None:
     assert refusal(two_votes("bo", samples.PERSON_KEY)) == "votes"
 
 
-def passkey_vote(challenge: bytes | None = None, flags: int = 0x05, kind: str = "webauthn.get") -> bytes:
-    said = samples.a_statement()
-    challenge = statement.challenge(statement.encode(said)) if challenge is None else challenge
-    client_data = canonical.dumps({"type": kind, "challenge": b64u(challenge), "origin": "https://desk.example"})
-    evidence = {
-        "kind": "webauthn",
-        "credential": b64u(b"credential"),
-        "public_key": b64u(b"cose"),
-        "client_data": b64u(client_data),
-        "authenticator_data": b64u(b"r" * 32 + bytes([flags]) + bytes(4)),
-        "signature": b64u(b"signature"),
-    }
-    return samples.a_vote(said, body=samples.vote_body(said, evidence))
+def at_risk(
+    risk: str, *answers: tuple[str, str, int], key_of: Callable[[str], KeyPair] | None = None, session: bool = False
+) -> dict[str, Any]:
+    """A receipt of an allow at this risk, on these answers: person, decision, stage."""
+    keys = key_of or (lambda person: samples.SECOND_PERSON_KEY if person == "bo" else samples.PERSON_KEY)
+    votes = []
+    for place, (person, decision, stage) in enumerate(answers):
+        changes = {"decision": decision, "stage": stage, "risk": risk, "nonce": b64u(bytes([place]) * 16)}
+        said = samples.a_statement(person, **changes)
+        body = samples.vote_body(said, {"kind": "session"}) if session else None
+        votes.append(samples.a_vote(said, index=4 + place, person=person, key=keys(person), body=body))
+    return samples.a_receipt(decided(risk=risk, votes=[4 + place for place in range(len(votes))]), votes)
 
 
-def test_a_passkey_vote_counts_when_it_was_made_for_this_statement() -> None:
-    receipts.check(samples.a_receipt(votes=[passkey_vote()]), expected=samples.expected(), now=NOW)
+TOO_FEW: dict[str, tuple[str, list[tuple[str, str, int]]]] = {
+    "HIGH by nobody": ("HIGH", []),
+    "HIGH by a confirmation alone": ("HIGH", [("ada", "confirm", 1)]),
+    "CRITICAL by nobody": ("CRITICAL", []),
+    "CRITICAL by an approval alone": ("CRITICAL", [("ada", "approve", 0)]),
+    "CRITICAL by a confirmation alone": ("CRITICAL", [("ada", "confirm", 1)]),
+    "CRITICAL by two approvals": ("CRITICAL", [("ada", "approve", 0), ("bo", "approve", 0)]),
+    "CRITICAL by two confirmations": ("CRITICAL", [("ada", "confirm", 1), ("bo", "confirm", 1)]),
+}
 
 
-def test_a_passkey_vote_for_another_challenge_or_ceremony_is_refused() -> None:
-    assert refusal(samples.a_receipt(votes=[passkey_vote(b"c" * 32)])) == "votes"
-    assert refusal(samples.a_receipt(votes=[passkey_vote(kind="webauthn.create")])) == "votes"
+@pytest.mark.parametrize("name", TOO_FEW)
+@pytest.mark.parametrize("required", [None, "H0", "H2"])
+@pytest.mark.parametrize("single_human", [False, True])
+def test_invariant_3_fewer_people_than_the_risk_takes_are_refused_whatever_is_required(
+    name: str, required: str | None, single_human: bool
+) -> None:
+    risk, answers = TOO_FEW[name]
+    assert refusal(at_risk(risk, *answers), require_human=required, single_human=single_human) == "votes"
 
 
-def test_a_passkey_vote_without_user_verification_is_below_h2() -> None:
-    assert refusal(samples.a_receipt(votes=[passkey_vote(flags=0x01)])) == "assurance"
+def test_invariant_3_a_critical_action_takes_an_approval_and_a_confirmation() -> None:
+    receipt = at_risk("CRITICAL", ("ada", "approve", 0), ("bo", "confirm", 1))
+    receipts.check(receipt, expected=samples.expected(), now=NOW)
+    receipts.check(receipt, expected=samples.expected(require_human=None), now=NOW)
+    receipts.check(at_risk("MEDIUM"), expected=samples.expected(require_human=None), now=NOW)
+
+
+@pytest.mark.parametrize("session", [False, True])
+def test_invariant_3_one_person_in_two_stages_counts_only_where_the_client_says_single_human(session: bool) -> None:
+    receipt = at_risk("CRITICAL", ("ada", "approve", 0), ("ada", "confirm", 1), session=session)
+    with pytest.raises(ReceiptError, match="single_human=True") as caught:
+        receipts.check(receipt, expected=samples.expected(require_human="H0"), now=NOW)
+    assert caught.value.code == "votes"
+    receipts.check(receipt, expected=samples.expected(require_human="H0", single_human=True), now=NOW)
+
+
+def test_invariant_3_two_names_with_one_key_are_one_person() -> None:
+    receipt = at_risk("CRITICAL", ("ada", "approve", 0), ("bo", "confirm", 1), key_of=lambda person: samples.PERSON_KEY)
+    assert refusal(receipt) == "votes"
+    receipts.check(receipt, expected=samples.expected(single_human=True), now=NOW)
+
+
+def test_invariant_3_even_a_single_human_counts_once_in_a_stage() -> None:
+    for answers in ([("ada", "approve", 0), ("ada", "confirm", 0)], [("ada", "approve", 0), ("ada", "approve", 0)]):
+        assert refusal(at_risk("CRITICAL", *answers), single_human=True) == "votes"
+    twice = [("ada", "approve", 0), ("ada", "approve", 0)]
+    assert refusal(at_risk("HIGH", *twice), single_human=True) == "votes"
+
+
+def test_invariant_3_one_key_in_two_encodings_is_one_key() -> None:
+    own, pair = passkey(alg="EdDSA"), samples.PERSON_KEY
+    own.public_key, own._sign = cbor({1: 1, 3: -8, -1: 6, -2: pair.public_key}), pair.sign
+    said = samples.a_statement("bo", decision="confirm", stage=1, nonce=b64u(b"z" * 16), credential=own.thumbprint)
+    evidence = own.evidence(statement.TYP, statement.encode(said))
+    second = samples.a_vote(said, index=7, person="bo", body=samples.vote_body(said, evidence))
+    receipt = samples.a_receipt(decided(votes=[8, 7]), [samples.a_vote(), second])
+    assert refusal(receipt) == "votes"
+
+
+SITE = "desk.example"
+
+
+def passkey_vote(
+    own: SoftAuthenticator, *, typ: str = statement.TYP, assurance: str = "H2", credential: str = "", **lies: Any
+) -> bytes:
+    said = samples.a_statement(credential=credential or own.thumbprint)
+    evidence = own.evidence(typ, statement.encode(said), **lies)
+    return samples.a_vote(said, body=samples.vote_body(said, evidence), assurance=assurance)
+
+
+def passkey(**made: Any) -> SoftAuthenticator:
+    return SoftAuthenticator(made.pop("alg", "ES256"), SITE, f"https://{SITE}", **made)
+
+
+def pinned(own: SoftAuthenticator, person: str = "ada", **more: str) -> list[trust.PersonKey]:
+    key = {"person": person, "kind": "webauthn", "key": b64u(own.public_key), **more}
+    people = trust.parse(json.dumps({"realm": samples.REALM, "people": [key]}).encode()).people
+    assert people is not None
+    return list(people)
+
+
+@pytest.mark.parametrize("alg", ["ES256", "EdDSA"])
+@pytest.mark.parametrize("device_bound", [True, False])
+def test_a_passkey_vote_counts_when_it_was_made_for_this_statement(alg: str, device_bound: bool) -> None:
+    own = passkey(alg=alg, device_bound=device_bound)
+    receipt = samples.a_receipt(votes=[passkey_vote(own)])
+    receipts.check(receipt, expected=samples.expected(), now=NOW)
+    receipts.check(receipt, expected=samples.expected(people=pinned(own), origins=[f"https://{SITE}"]), now=NOW)
+
+
+@pytest.mark.parametrize(
+    "lies",
+    [
+        {"typ": "imprimatur/grant/v1"},
+        {"type": "webauthn.create"},
+        {"cross_origin": True, "top_origin": "https://evil.example"},
+        {"origin": "https://evil.example"},
+        {"rp_id": "evil.example"},
+        {"flags": 0x01},
+        {"flags": 0x04},
+        {"credential": "A" * 43},
+    ],
+    ids=str,
+)
+def test_a_passkey_vote_of_another_ceremony_is_refused(lies: dict[str, Any]) -> None:
+    assert refusal(samples.a_receipt(votes=[passkey_vote(passkey(), **lies)])) == "votes"
+
+
+def test_a_passkey_vote_whose_signature_is_anothers_is_refused() -> None:
+    own, other = passkey(), passkey()
+    other.credential, other.public_key = own.credential, own.public_key
+    assert refusal(samples.a_receipt(votes=[passkey_vote(other)])) == "votes"
+
+
+def test_a_page_that_trust_does_not_name_is_refused() -> None:
+    own = passkey()
+    receipt = samples.a_receipt(votes=[passkey_vote(own)])
+    assert refusal(receipt, people=pinned(own), origins=["https://other.desk.example"]) == "votes"
+
+
+def test_where_people_are_pinned_any_other_key_is_the_operators_word() -> None:
+    own = passkey()
+    receipt = samples.a_receipt(votes=[passkey_vote(own)])
+    for people in ([], pinned(passkey()), pinned(own, "bo"), pinned(own, to=samples.at(-1))):
+        assert refusal(receipt, people=people) == "assurance"
+        receipts.check(receipt, expected=samples.expected(people=people, require_human="H0"), now=NOW)
+    assert refusal(samples.a_receipt(), people=pinned(own)) == "assurance"
+
+
+def test_only_a_device_bound_key_is_h3_whatever_the_entry_claims() -> None:
+    for device_bound in (True, False):
+        receipt = samples.a_receipt(votes=[passkey_vote(passkey(device_bound=device_bound), assurance="H3")])
+        if device_bound:
+            receipts.check(receipt, expected=samples.expected(require_human="H3"), now=NOW)
+        else:
+            assert refusal(receipt, require_human="H3") == "assurance"
 
 
 MALFORMED: dict[str, Callable[[dict[str, Any]], object]] = {

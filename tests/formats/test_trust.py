@@ -12,9 +12,11 @@ from imprimatur.formats import note, trust
 from imprimatur.formats.encoding import b64u
 from imprimatur.formats.trust import TrustError
 from tests.formats import samples
+from tests.formats.soft_authenticator import SoftAuthenticator
 
 VKEY = note.Vkey(samples.REALM, samples.PERSON_KEY.public_key).format()
-WITNESS = note.Vkey("witness.example", samples.SECOND_PERSON_KEY.public_key).format()
+WITNESS = note.Vkey("witness.example", samples.SECOND_PERSON_KEY.public_key, note.COSIGNATURE).format()
+PLAIN = note.Vkey("witness.example", samples.SECOND_PERSON_KEY.public_key).format()
 
 
 def a_document(**changes: Any) -> dict[str, Any]:
@@ -29,6 +31,7 @@ def a_document(**changes: Any) -> dict[str, Any]:
         "people": [{"person": "ada", "kind": "ssh", "key": samples.ssh_line(samples.PERSON_KEY), "from": samples.at()}],
         "policy": [samples.DIGEST],
         "witness": {"keys": [WITNESS], "quorum": 1},
+        "origins": ["https://desk.example"],
         **changes,
     }
 
@@ -44,6 +47,20 @@ def test_a_whole_trust_file_loads(tmp_path: Path) -> None:
     assert known.people[0].person == "ada"
     assert known.witness is not None
     assert known.witness.quorum == 1
+    assert known.origins == ("https://desk.example",)
+
+
+def test_a_pinned_key_has_the_name_that_statements_give_it_and_counts_in_its_time() -> None:
+    own = SoftAuthenticator()
+    keys = [
+        {"person": "ada", "kind": "webauthn", "key": b64u(own.public_key), "from": samples.at(), "to": samples.at(9)},
+        {"person": "ada", "kind": "ssh", "key": samples.ssh_line(samples.PERSON_KEY)},
+    ]
+    people = trust.parse(json.dumps(a_document(people=keys)).encode()).people
+    assert people is not None
+    assert [known.fingerprint for known in people] == [own.thumbprint, samples.fingerprint(samples.PERSON_KEY)]
+    assert [people[0].covers(samples.at(second)) for second in (-1, 0, 9, 10)] == [False, True, True, False]
+    assert people[1].covers(samples.at(-1))
 
 
 def test_a_decision_key_counts_for_its_own_part_of_the_log() -> None:
@@ -69,6 +86,7 @@ def test_what_the_file_does_not_say_is_none_and_not_empty() -> None:
         {"log": []},
         {"log": ["desk+00000000+AAAA"]},
         {"log": [VKEY, VKEY]},
+        {"witness": {"keys": [PLAIN], "quorum": 1}},
         {"log": VKEY},
         {"decision": [{"key": "AAAA", "from": 0}]},
         {"decision": [{"key": b64u(bytes(32)), "from": 0}]},
@@ -77,6 +95,10 @@ def test_what_the_file_does_not_say_is_none_and_not_empty() -> None:
         {"people": [{"person": "ada", "kind": "ssh", "key": "ssh-rsa AAAA"}]},
         {"people": [{"person": "ada", "kind": "session", "key": "x"}]},
         {"people": [{"person": "ada", "kind": "webauthn", "key": "not base64!"}]},
+        {"people": [{"person": "ada", "kind": "webauthn", "key": b64u(b"no COSE key")}]},
+        {"origins": []},
+        {"origins": ["desk.example"]},
+        {"origins": ["https://desk.example/path"]},
         {"policy": ["abc"]},
         {"witness": {"keys": [WITNESS], "quorum": 2}},
         {"witness": {"keys": [WITNESS, WITNESS], "quorum": 2}},

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from audit import log
+from audit.publisher import Publisher
 from governance.actions import add_person, add_person_key, enrol_agent, invite_agent, issue_delegation
 from governance.models import Agent, Delegation, Person
 from imprimatur.formats import canonical, delegation, sshsig
 from imprimatur.formats.encoding import b64
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.timestamps import format_time
+from tests.signers import Signers
 
 REALM = "test.imprimatur"
 
@@ -45,13 +47,20 @@ class SshKey:
 
 
 @dataclass
-class Cast:
-    """A begun installation: Ada is the admin and owner of robo; the other people have the roles their names say."""
+class Cast(Signers):
+    """A begun installation: Ada is the admin and owner of robo; the other people have the roles their names say.
+
+    Ada added the others, so she is their introducer. How people get keys and sign: see `tests.signers`.
+    """
 
     people: dict[str, Person]
     agents: dict[str, Agent] = field(default_factory=dict)
     keys: dict[str, KeyPair] = field(default_factory=dict)
     ssh: dict[str, SshKey] = field(default_factory=dict)
+    publisher: Publisher = field(default_factory=Publisher)
+
+    def __post_init__(self) -> None:
+        super().__init__()
 
     @property
     def ada(self) -> Person:
@@ -100,7 +109,7 @@ class Cast:
         document |= facets
         return {name: value for name, value in document.items() if value is not None}
 
-    def sign(self, document: dict[str, Any], signer: str) -> dict[str, str]:
+    def sign_delegation(self, document: dict[str, Any], signer: str) -> dict[str, str]:
         if signer in self.ssh:
             return self.ssh[signer].sign(document)
         return delegation.sign_as_agent(document, self.keys[signer])
@@ -110,11 +119,14 @@ class Cast:
     ) -> issue_delegation.Command:
         document = self.document(issuer, subject, parent, **facets)
         who = self.people.get(issuer) or self.agents[issuer]
-        return issue_delegation.Command(document, self.sign(document, issuer), who)
+        return issue_delegation.Command(document, self.sign_delegation(document, issuer), who)
 
     def delegate(self, issuer: str, subject: str, parent: Delegation | None = None, **facets: Any) -> Delegation:
+        """Issue a delegation, and publish it, so that it is usable."""
         command = self.command(issuer, subject, parent, **facets)
-        return log.commit(issue_delegation.apply, command).delegation
+        delegation = log.commit(issue_delegation.apply, command).delegation
+        self.publisher.publish_once()
+        return delegation
 
 
 def ssh_keygen_sign(folder: Path, message: bytes, namespace: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from audit import signer
+from audit import published, signer
 from audit.models import Entry
 from governance import begin
 from governance.errors import Refused
@@ -25,12 +25,17 @@ def folders(tmp_path: Path, settings) -> Iterator[Path]:
     settings.LOG_DIR = tmp_path / "log"
     settings.INBOX_DIR = tmp_path / "inbox"
     settings.REALM = REALM
+    settings.ORIGINS = ["http://testserver", "http://localhost:8000"]
+    settings.RP_ID = "localhost"
+    settings.ATTESTATION_ROOTS = ""
     settings.PASSWORD_HASHERS = [
         "django.contrib.auth.hashers.MD5PasswordHasher"
     ]  # the slow ones are for real passwords
     signer.forget()
+    published.forget()
     yield tmp_path
     signer.forget()
+    published.forget()
 
 
 @pytest.fixture

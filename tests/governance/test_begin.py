@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.hashers import check_password
 from django.core.management import CommandError, call_command
 
-from audit import signer
+from audit import publisher, signer
 from audit.models import Entry, LogHead
 from governance import access, begin
 from governance.errors import Refused
@@ -61,9 +61,18 @@ def test_a_beginning_that_fails_leaves_nothing_and_may_be_repeated(db, folders):
     assert begin.begin_installation([begin.Newcomer("ada", ("admin",))], REALM, DEMO_POLICY, everything).fresh
 
 
+def test_nothing_begins_over_the_published_files_of_a_log_whose_database_is_gone(db, folders):
+    publisher.mark_path().write_bytes(b'{"origin":"test.imprimatur","root":"00","size":9}')
+    with pytest.raises(CommandError, match="log_recover"):
+        run("begin", "--realm", REALM)
+    assert not LogHead.objects.exists()
+    publisher.mark_path().unlink()
+    run("begin", "--realm", REALM)
+
+
 def test_one_key_without_the_other_is_not_replaced_quietly(db, folders):
     run("begin", "--realm", REALM)
-    (folders / "keys" / signer.LOG).unlink()
+    (folders / "keys" / f"{signer.LOG}.key").unlink()
     with pytest.raises(Refused, match="backup"):
         begin.make_keys()
 

@@ -70,10 +70,10 @@ def test_invariant_4_a_root_needs_an_admin_and_a_key_of_their_own(cast, refused)
     document = cast.document("ada", "robo")
     rui = cast.people["rui"]
     with refused("not-allowed"):  # Rui brings in what Ada signed
-        issue(issue_delegation.Command(document, cast.sign(document, "ada"), rui))
+        issue(issue_delegation.Command(document, cast.sign_delegation(document, "ada"), rui))
     theirs = cast.document("rui", "robo")
     with refused("signature"):  # Rui has no key: Ada's does not sign for him
-        issue(issue_delegation.Command(theirs, cast.sign(theirs, "ada"), rui))
+        issue(issue_delegation.Command(theirs, cast.sign_delegation(theirs, "ada"), rui))
     with refused("signature"):  # an agent's key signs nothing for a person
         issue(issue_delegation.Command(document, delegation.sign_as_agent(document, cast.keys["robo"]), cast.ada))
     assert not Delegation.objects.exists()
@@ -134,7 +134,7 @@ def test_one_that_is_over_or_for_nobody_is_refused(cast, refused):
         issue(cast.command("ada", "robo", not_before=later(hours=-2), not_after=later(hours=-1)))
     with refused("not-found"):
         stranger = cast.document("ada", "robo") | {"subject": "ag_" + "a" * 32}
-        issue(issue_delegation.Command(stranger, cast.sign(stranger, "ada"), cast.ada))
+        issue(issue_delegation.Command(stranger, cast.sign_delegation(stranger, "ada"), cast.ada))
 
 
 def test_a_delegation_that_acts_for_somebody_names_a_person_we_know(cast):

@@ -8,7 +8,7 @@ from audit import kinds as log_kinds
 from audit import log
 from audit.models import Entry
 from governance import freshness, sentences, triggers
-from governance.actions import set_pause
+from governance.actions import login_reset, revoke_person_key, set_pause
 from governance.models import Agent, AgentKey, Delegation, Pause, Person, PersonKey, Policy, Tool
 from imprimatur.formats import dsse, entries
 from imprimatur.formats.entries import KINDS
@@ -64,8 +64,14 @@ def test_a_missing_trigger_is_noticed_at_start(db):
 
 
 def test_every_kind_of_this_room_has_a_sentence_that_names_people_and_agents(cast, held):
-    rooms = ("person.", "agent.", "delegation.", "tool.", "policy.", "pause.", "spend.")
+    rooms = ("person.", "agent.", "delegation.", "tool.", "policy.", "pause.", "spend.", "change.")
     assert {kind for kind in KINDS if kind.startswith(rooms)} == set(sentences.SENTENCES)
+    log.commit(login_reset.apply, login_reset.Command(cast.people["rui"], login_reset.SECOND_FACTOR, by=cast.ada))
+    lost = cast.vouch(cast.enrolled_ssh("ada"), by="ada")
+    cast.signing("rui")
+    log.commit(
+        revoke_person_key.apply, revoke_person_key.Command(lost.fingerprint, "left behind", by=cast.ada, stolen=True)
+    )
     said = {}
     for row in Entry.objects.order_by("index"):
         entry = entries.parse(dsse.open_envelope(bytes(row.envelope)).payload)
@@ -74,3 +80,9 @@ def test_every_kind_of_this_room_has_a_sentence_that_names_people_and_agents(cas
     assert said["person.added"] == "Ada added Mallory without a role"
     assert said["agent.enrolled"].startswith("The agent helper enrolled with the key ")
     assert said["agent.invited"] == "Ada invited an agent called helper, owned by Ada"
+    assert said["person.login_reset"] == "Ada gave Rui a login without the second factor they had"
+    assert said["person.key_enrolled"].startswith("Rui enrolled a passkey bound to one device, ")
+    assert said["person.key_enrolled"].endswith(", called “rui's key”; it waits for a voucher")
+    assert said["person.key_vouched"].startswith("Ada vouched for the key ")
+    assert said["person.key_vouched"].endswith(" of Rui, before three people could take part")
+    assert said["person.key_revoked"].startswith(f"Ada revoked the key {lost.fingerprint} of Ada as stolen from ")

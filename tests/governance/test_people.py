@@ -90,12 +90,12 @@ def test_somebody_else_registers_no_key_for_an_admin(cast, refused):
 
 
 def test_a_new_one_time_password_is_written_down_and_never_shown_there(cast) -> None:
-    from governance.actions import reset_password
+    from governance.actions import login_reset
 
     rui = cast.people["rui"]
-    command, password = reset_password.new(rui)
-    entry = log.commit(reset_password.apply, command)
+    command, password = login_reset.new_password(rui)
+    entry = log.commit(login_reset.apply, command)
     rui.refresh_from_db()
     assert rui.must_change_password and rui.user.check_password(password)
-    assert entry.body == {"person": rui.id, "reason": "one-time password"}
+    assert entry.body == {"person": rui.id, "what": "password"}
     assert password.encode() not in entry.envelope

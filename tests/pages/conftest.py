@@ -10,6 +10,7 @@ from django.urls import reverse
 from audit.models import Entry
 from audit.selectors import payload_of
 from governance.views import signed
+from tests.accounts import sessions
 from tests.conftest import World
 
 PASSWORD = "correct horse battery staple"
@@ -17,7 +18,7 @@ PASSWORD = "correct horse battery staple"
 
 
 class Desk:
-    """Browsers of the cast, and what the log got from them. CSRF is checked as in production."""
+    """Browsers of the cast who have just signed in, and what the log got from them. CSRF is checked as in production."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -26,6 +27,7 @@ class Desk:
         client = Client(**options)
         if login != "nobody":
             client.force_login(self.world.people[login].user)
+            sessions.set_signed_in(client, self.world.people[login])
         return client
 
     def get(self, login: str, name: str, *args: Any, query: dict[str, str] | None = None) -> Any:

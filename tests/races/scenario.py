@@ -1,6 +1,6 @@
 """Run by the race tests in a process of its own: real processes and real threads against one database.
 
-``python -m tests.races.scenario NAME`` with the installation's environment set. Prints one JSON document. Every
+``python -m tests.races.scenario NAME`` with the environment of a migrated installation. Prints one JSON document. Every
 scenario ends by replaying the whole log through the rules that an auditor uses.
 """
 
@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import django
@@ -21,24 +23,30 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "server.settings")
 django.setup(set_prefix=False)
 
-from django.core.management import call_command
+from django.conf import settings
 from django.db import connections
 
-from approvals import submission
-from approvals.actions import cast_vote, redeem_approval, submit_request
-from approvals.models import ActionRequest
-from audit import writer
-from audit.log import commit
-from audit.models import Entry, LogHead
-from governance.actions import revoke_delegation
+from approvals import grants, statements, submission
+from approvals.actions import cast_vote, issue_grant, redeem_approval, revoke_grant, submit_request
+from approvals.models import ActionRequest, Grant, Vote
+from audit import retention_clock, writer
+from audit.actions import erase_openings, place_hold
+from audit.admins import Admin
+from audit.errors import Declined
+from audit.log import commit, utc_now
+from audit.models import Entry, LogHead, Opening
+from governance import ceremonies
+from governance.actions import revoke_delegation, revoke_person_key
 from governance.errors import Refused
 from governance.models import Agent, Delegation, Person
 from imprimatur.formats import commitments, httpsig
 from imprimatur.formats.entries import attempt_digest
 from imprimatur.formats.keys import KeyPair
+from imprimatur.formats.timestamps import format_time
 from tests.conftest import World, build_world
 
 WORKERS = 6
+PAYMENT = ("make_payment", {"payee": "vendor/acme", "amount": "20.00", "currency": "USD", "reference": "invoice 7"})
 
 
 def wish(world: World, tool: str, parameters: dict[str, Any], idempotency_key: str | None = None) -> submission.Wish:
@@ -164,6 +172,84 @@ def votes(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
     return {"states": states, "state": row.state, "decisions": Entry.objects.filter(kind="action.decided").count()}
 
 
+def _signed(world: World, who: str, request: ActionRequest, decision: str) -> cast_vote.Command:
+    """This person's answer, signed with their passkey and ready to be sent, once or several times."""
+    person = world.people[who]
+    row = ActionRequest.objects.get(pk=request.pk)
+    draft = statements.draft(row, person, decision, credential=world.key_of(who).fingerprint)
+    ceremony = statements.open_ceremony(person, draft)
+    said = statements.by_passkey(person, ceremony.id, json.dumps(world.sign(who, ceremony)))
+    return cast_vote.Command(person.id, row.id, decision, said, typed=row.target)
+
+
+def _outcome_of(request: ActionRequest, states: list[str]) -> dict[str, Any]:
+    row = ActionRequest.objects.get(pk=request.pk)
+    kinds = [row.kind for row in Entry.objects.filter(subject=request.pk).order_by("index")]
+    return {
+        "states": states,
+        "state": row.state,
+        "votes": Vote.objects.filter(request=row).count(),
+        "people": Vote.objects.filter(request=row).values("person").distinct().count(),
+        "decisions": kinds.count("action.decided"),
+    }
+
+
+def _send(command: cast_vote.Command) -> Callable[[], Any]:
+    return lambda: commit(cast_vote.apply, command)
+
+
+def same_ceremony(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
+    """One signature under a critical approval, sent many times at once."""
+    world.signing("rui")
+    request = ask(world, *PAYMENT)
+    command = _signed(world, "rui", request, "approve")
+    return _outcome_of(request, together([_send(command)] * WORKERS))
+
+
+def two_ceremonies_of_one(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
+    """One person signs the same approval in two windows, and as a second person as well."""
+    world.signing("rui")
+    request = ask(world, *PAYMENT)
+    commands = [_signed(world, "rui", request, "approve"), _signed(world, "rui", request, "approve")]
+    return _outcome_of(request, together([_send(command) for command in commands * 2]))
+
+
+def two_approve(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
+    """Two people approve at once where one approval is needed, and a confirmation after it."""
+    world.signing("rui")
+    world.signing("rosa", "EdDSA", False)
+    request = ask(world, *PAYMENT)
+    commands = [_signed(world, who, request, "approve") for who in ("rui", "rosa")]
+    return _outcome_of(request, together([_send(command) for command in commands]))
+
+
+def confirmations(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
+    """A confirmation sent twice, while whoever approved tries to confirm as well."""
+    world.signing("rui")
+    world.signing("rosa", "EdDSA", False)
+    request = ask(world, *PAYMENT)
+    _send(_signed(world, "rui", request, "approve"))()
+    own, other = _signed(world, "rui", request, "confirm"), _signed(world, "rosa", request, "confirm")
+    return _outcome_of(request, together([_send(command) for command in (own, other, own, other)]))
+
+
+def revoked_meanwhile(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
+    """A key is revoked at the moment it confirms."""
+    world.signing("rui")
+    world.signing("rosa")
+    request = ask(world, *PAYMENT)
+    _send(_signed(world, "rui", request, "approve"))()
+    confirm = _signed(world, "rosa", request, "confirm")
+    since = utc_now() - timedelta(seconds=1)
+
+    def revoke() -> Any:
+        command = revoke_person_key.Command(confirm.said.signed.key or "", "stolen", since=since, by=world.ada)
+        commit(revoke_person_key.apply, command)
+        return "revoked"
+
+    return _outcome_of(request, together([_send(confirm), revoke]))
+
+
 def redeem(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
     """Many executions of one approval at the same moment."""
     request = ask(world, "delete_file", {"path": "/project/reports/q3.csv"})
@@ -179,6 +265,50 @@ def redeem(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
         )
 
     return {"states": together([run] * WORKERS), "redeemed": Entry.objects.filter(kind="action.redeemed").count()}
+
+
+def granted(world: World, max_uses: int) -> Grant:
+    """What Rui approves in advance: overwriting files in one folder, so many times."""
+    first = ask(world, "write_file", {"path": "/project/src/a.py", "content": "", "destructive": True})
+    chosen = {
+        "effects": ["file:write:/project/src"],
+        "parameters": {"path": {"op": "any"}, "content": {"op": "any"}, "destructive": {"op": "equals", "value": True}},
+        "max_uses": max_uses,
+        "not_after": format_time(utc_now() + timedelta(minutes=10)),
+    }
+    signed = ceremonies.session(world.rui, grants.document(world.rui, first, chosen, None))
+    grant = commit(issue_grant.apply, issue_grant.command(world.rui.id, first, signed))
+    world.publish()
+    return grant
+
+
+def overwrite(world: World, number: int) -> Callable[[], Any]:
+    """A request that the grant covers."""
+    parameters = {"path": f"/project/src/{number}.py", "content": "x", "destructive": True}
+    return lambda: commit(submit_request.apply, submission.prepare(wish(world, "write_file", parameters)))
+
+
+def grant(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
+    """Many requests at once for the last use of what was approved in advance."""
+    given = granted(world, 1)
+    states = together([overwrite(world, number) for number in range(WORKERS)])
+    given.refresh_from_db()
+    return {"states": states, "uses": given.uses, "decided": ActionRequest.objects.filter(grant=given).count()}
+
+
+def revoked_grant(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
+    """A grant is revoked while requests use it."""
+    given = granted(world, 100)
+
+    def revoke() -> Any:
+        commit(revoke_grant.apply, revoke_grant.Command(given.id, world.rosa, "enough"))
+        return "revoked"
+
+    states = together([revoke, *(overwrite(world, number) for number in range(WORKERS - 1))])
+    end = Entry.objects.get(kind="grant.revoked").index
+    given.refresh_from_db()
+    late = ActionRequest.objects.filter(grant=given, decided_index__gt=end).count()
+    return {"states": states, "late": late, "uses": given.uses}
 
 
 def idempotency(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
@@ -226,6 +356,54 @@ def revocation(world: World, together: Callable[..., list[str]]) -> dict[str, An
     return {"states": states, "after": after, "still_usable": left}
 
 
+def holds(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
+    """A legal hold is placed on an agent while its requests are erased, by the rule and by wishes."""
+    rows = []
+    for number in range(WORKERS):
+        words = {"payee": "vendor/acme", "amount": "1.00", "currency": "USD", "reference": f"sesame-{number}-{number}"}
+        request = ask(world, "make_payment", words)
+        cast_vote.answer(world.rui, request.id, version=request.version, decision="deny", reason="no")
+        rows.append(request.id)
+    admin = Admin(world.ada.user.pk, world.ada.id)
+    before = utc_now() + timedelta(milliseconds=1)
+    time.sleep(0.01)  # so that everything said so far is older than `before`
+
+    def by_rule(request: str) -> Callable[[], Any]:
+        command = erase_openings.Command((request,), "old", before=before)
+        return lambda: "erased" if commit(erase_openings.apply, command) else "passed by"
+
+    def by_wish(request: str) -> Callable[[], Any]:
+        def run() -> str:
+            try:
+                commit(erase_openings.apply, erase_openings.Command((request,), "asked", by=admin))
+            except Declined:
+                return "declined"
+            return "erased"
+
+        return run
+
+    def hold() -> str:
+        commit(place_hold.apply, place_hold.Command(admin, "agent", world.robo.id, "case 12"))
+        return "held"
+
+    tasks = [(by_rule if number % 2 else by_wish)(request) for number, request in enumerate(rows)]
+    states = together([*tasks[:3], hold, *tasks[3:]])
+    states.pop(3)
+    held = Entry.objects.get(kind="hold.placed").index
+    erased = [row.index for row in Entry.objects.filter(kind="openings.erased")]
+    kept = set(Opening.objects.filter(value__isnull=False).values_list("subject", flat=True))
+    gone = [number for number, request in enumerate(rows) if request not in kept]
+    retention_clock.scrub()
+    files = b"".join(path.read_bytes() for path in Path(settings.DATA_DIR).glob("imprimatur.sqlite3*"))
+    return {
+        "states": states,
+        "after_the_hold": [index for index in erased if index > held],
+        "erased": len(erased),
+        "gone": len(gone),
+        "still_in_files": [number for number in gone if f"sesame-{number}-{number}".encode() in files],
+    }
+
+
 def audit_of_it() -> dict[str, Any]:
     """The log is contiguous and no rule is broken."""
     from audit.publisher import Publisher
@@ -239,7 +417,6 @@ def audit_of_it() -> dict[str, Any]:
 def main() -> None:
     """Build the world, run one scenario, say what happened."""
     name, together = sys.argv[1], {"processes": in_processes, "threads": in_threads}[sys.argv[2]]
-    call_command("migrate", verbosity=0)
     world = build_world()
     world.agents = {agent.name: agent for agent in Agent.objects.all()}
     found = globals()[name](world, together)

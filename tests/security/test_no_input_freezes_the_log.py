@@ -28,7 +28,7 @@ def later(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
     from audit import log
 
     really = log.utc_now
-    for module in ("audit.log", "approvals.statements", "approvals.submission", "approvals.door.authenticate"):
+    for module in ("audit.log", "governance.ceremonies", "approvals.submission", "approvals.door.authenticate"):
         monkeypatch.setattr(f"{module}.utc_now", lambda: really() + by)
 
 
@@ -110,7 +110,7 @@ def test_a_delegation_issued_while_its_first_request_is_judged_counts_with_all_i
     def issued_meanwhile(wish: Any) -> Any:
         command = really(wish)
         signature = world.sign_as_person(document)
-        commit(issue_delegation.apply, issue_delegation.Command(document, signature, world.ada))
+        world.issue(issue_delegation.Command(document, signature, world.ada))
         return command
 
     monkeypatch.setattr(submission, "prepare", issued_meanwhile)

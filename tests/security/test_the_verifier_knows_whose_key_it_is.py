@@ -27,7 +27,17 @@ def test_invariant_4_the_verifier_refuses_a_key_that_one_admin_registered_for_an
 
 
 @pytest.mark.parametrize("actor", [by(RUI), CONSOLE])
-def test_the_verifier_takes_a_key_from_its_owner_and_from_the_console(actor: dict[str, str]) -> None:
-    log, _ = standing()
+def test_while_few_hold_keys_the_verifier_takes_one_from_its_owner_and_from_the_console(actor: dict[str, str]) -> None:
+    log = Log().begun()
     log.person_key(RUI, key("planted"), actor)
     assert read(log).size == len(log.envelopes)
+
+
+def test_once_two_people_hold_signing_keys_only_the_console_registers_one_without_enrolment() -> None:
+    log, _ = standing()
+    log.person_key(RUI, key("planted"), CONSOLE)
+    assert read(log).size == len(log.envelopes)
+    log.person_key(RUI, key("another"), by(RUI))
+    with pytest.raises(BrokenRule) as broken:
+        read(log)
+    assert broken.value.rule == rulebook.ACTOR

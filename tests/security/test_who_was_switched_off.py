@@ -67,6 +67,6 @@ def test_a_bundle_for_somebody_switched_off_meanwhile_fails_and_stays_out_of_the
     audra = world.people["audra"]
     bundle = commit(ask_bundle.apply, ask_bundle.Command(audra.user_id, audra.id))
     commit(change_person.apply, change_person.Command(audra, active=False, by=world.ada))
-    built = issue_bundle.Command(bundle.id, "sha256:" + "0" * 64, 1, 1)
+    built = issue_bundle.Command(bundle.id, "sha256:" + "0" * 64, 1, 1, 1)
     assert commit(issue_bundle.apply, built) is None
     assert Bundle.objects.get(pk=bundle.id).state == Bundle.FAILED

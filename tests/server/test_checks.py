@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from audit import guards
+from audit import authorizer, guards
 from audit.errors import LogUnguarded
 from server import checks
 
@@ -33,8 +33,26 @@ def test_e001_an_origin_is_scheme_and_host(settings, origin: str) -> None:
 
 
 def test_w001_plain_http_beyond_this_machine_is_worth_a_warning(settings) -> None:
-    settings.ORIGINS = ["http://desk.example.org"]
+    settings.ORIGINS = ["http://desk.example.org", "http://localhost:8000"]
     assert ids() == {"imprimatur.W001"}
+
+
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:8000", "https://example.org", "http://desk.example.org"])
+def test_w002_somebody_must_be_able_to_sign_in_a_browser(settings, origin: str) -> None:
+    settings.ORIGINS, settings.RP_ID = [origin], "desk.example.org"
+    assert "imprimatur.W002" in ids()
+    settings.ORIGINS = ["https://desk.example.org"]
+    assert ids() == set()
+
+
+def test_e004_roots_of_attestation_can_be_read(settings, tmp_path) -> None:
+    settings.ORIGINS = ["http://localhost:8000"]
+    settings.ATTESTATION_ROOTS = str(tmp_path)
+    assert ids() == {"imprimatur.E004"}
+    (tmp_path / "maker.pem").write_text("no certificate")
+    assert ids() == {"imprimatur.E004"}
+    settings.ATTESTATION_ROOTS = str(tmp_path / "missing")
+    assert ids() == {"imprimatur.E004"}
 
 
 @pytest.mark.parametrize("host", ["*", ""])
@@ -71,7 +89,7 @@ def test_the_database_itself_is_asked_whether_it_forgets(db: None, monkeypatch: 
 
 
 def test_a_log_without_its_guards_is_not_served(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    with connection.cursor() as cursor:
+    with authorizer.opened(), connection.cursor() as cursor:
         cursor.execute("select name from sqlite_master where type = 'trigger' and tbl_name = 'audit_entry' limit 1")
         [name] = cursor.fetchone()
         cursor.execute(f'drop trigger "{name}"')

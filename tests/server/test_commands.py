@@ -54,10 +54,15 @@ def test_a_log_that_is_still_broken_does_not_open(world: World) -> None:
     assert LogHead.objects.get().state == LogHead.FROZEN
 
 
-def test_trust_prints_what_auditors_pin(world: World) -> None:
+def test_there_are_no_anchors_before_the_first_checkpoint(db: None) -> None:
+    run("begin", "--realm", "test.imprimatur")
     with pytest.raises(CommandError, match="Nothing has been published yet"):
         run("trust")
     publisher.Publisher().publish_once()
+    assert trust.parse(run("trust").encode()).realm == "test.imprimatur"
+
+
+def test_trust_prints_what_auditors_pin(world: World) -> None:
     raw = run("trust").encode()
     document = json.loads(raw)
     assert document["realm"] == world.realm

@@ -86,3 +86,16 @@ def test_a_list_is_separated_by_commas(give) -> None:
     assert env.words("THING", "a,b") == ["a", "b"]
     give("THING", " one, ,two,, three ")
     assert env.words("THING") == ["one", "two", "three"]
+
+
+def test_pairs_are_divided_at_the_last_sign_and_quotes_keep_spaces(give) -> None:
+    assert env.pairs("THING") == []
+    give("THING", "admins=admin  cn=staff,ou=desk=reviewer 'Night Shift=reviewer'")
+    assert env.pairs("THING") == [("admins", "admin"), ("cn=staff,ou=desk", "reviewer"), ("Night Shift", "reviewer")]
+
+
+@pytest.mark.parametrize("value", ["admins", "=admin", "admins=", "a=b c", "'open=admin"])
+def test_what_is_no_pair_stops_the_start(give, value: str) -> None:
+    give("THING", value)
+    with pytest.raises(ImproperlyConfigured, match="IMPRIMATUR_THING"):
+        env.pairs("THING")

@@ -10,6 +10,7 @@ from django.test import Client
 
 from audit import log, publisher, writer
 from audit.models import LogHead
+from governance.actions import invite_agent
 from server import health
 from tests.conftest import World
 
@@ -60,7 +61,9 @@ def test_a_frozen_log_says_why(world: World, written: None, client: Client) -> N
 def test_a_publisher_that_does_not_keep_up_is_said(
     world: World, written: None, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "MOST_UNPUBLISHED", 3)
+    monkeypatch.setattr(health, "MOST_UNPUBLISHED", 0)
+    command, _ = invite_agent.new("late", world.ada, world.ada)
+    assert log.run_batch([(invite_agent.apply, command)])
     [problem] = problems(client)
     assert problem.endswith("entries wait to be published")
 
@@ -81,7 +84,8 @@ def test_metrics_count_and_name_nobody(world: World, client: Client) -> None:
         return float(next(line for line in lines if line.startswith(name + " ")).rpartition(" ")[2])
 
     assert value("imprimatur_log_entries") == LogHead.objects.get().size
-    assert value("imprimatur_log_published_entries") == 0
+    world.enrol("late")
+    assert value("imprimatur_log_published_entries") == LogHead.objects.get().size - 2
     publisher.Publisher().publish_once()
     assert value("imprimatur_log_published_entries") == LogHead.objects.get().size
     assert value("imprimatur_log_frozen") == 0

@@ -11,8 +11,10 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
 
 from approvals import queue
+from audit.views import check
 from governance.models import Person
 from server.middleware import CONTENT_SECURITY_POLICY
+from tests.accounts.sessions import signed_in
 from tests.conftest import World
 
 SAMPLES = {"int": "1", "str": "x", "slug": "x", "uuid": "00000000-0000-0000-0000-000000000000", "path": "x/y"}
@@ -42,14 +44,61 @@ def own_host(settings) -> None:
     settings.ALLOWED_HOSTS = ["testserver"]
 
 
+NO_WEBAUTHN = "publickey-credentials-get=(), publickey-credentials-create=()"
+ASSERT = "publickey-credentials-get=(self), publickey-credentials-create=()"
+CREATE = "publickey-credentials-get=(self), publickey-credentials-create=(self)"
+# The only pages on which a browser lets a script ask for a passkey. Everywhere else it refuses, whatever runs there.
+WEBAUTHN = {
+    "account_login": ASSERT,
+    "mfa_authenticate": ASSERT,
+    "mfa_reauthenticate_webauthn": ASSERT,
+    "mfa_add_webauthn": CREATE,
+    "sheet": ASSERT,
+    "grant": ASSERT,
+    "keys": CREATE,
+    "vouch": ASSERT,
+    "delegation_new": ASSERT,
+    "delegation_sign": ASSERT,
+    "policy_activate": ASSERT,
+    "tool_register": ASSERT,
+    "person_add": ASSERT,
+    "person_change": ASSERT,
+    "person_on": ASSERT,
+    "change_propose": ASSERT,
+    "change_propose_sign": ASSERT,
+    "change_second": ASSERT,
+    "change_second_sign": ASSERT,
+    "agent_suspend": ASSERT,
+    "agent_key_revoke": ASSERT,
+    "delegation_revoke": ASSERT,
+    "key_revoke": ASSERT,
+    "pauses": ASSERT,
+    "pause_lift": ASSERT,
+    "grant-revoke": ASSERT,
+}
+MARKS = {"": NO_WEBAUTHN, "get": ASSERT, "get create": CREATE}
+
+
+def views(patterns: list[URLPattern | URLResolver]) -> Iterator[URLPattern]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from views(pattern.url_patterns)
+        else:
+            yield pattern
+
+
 def assert_guarded(reply) -> None:  # type: ignore[no-untyped-def]  # Django's test response is made at run time
-    assert reply["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+    found = reply.wsgi_request.resolver_match
+    stricter = reply.status_code == 200 and found is not None and found.url_name == "check"
+    assert reply["Content-Security-Policy"] == (check.POLICY if stricter else CONTENT_SECURITY_POLICY)
     assert reply["X-Content-Type-Options"] == "nosniff"
     assert reply["X-Frame-Options"] == "DENY"
     assert reply["Referrer-Policy"] == "same-origin"
     assert reply["Cross-Origin-Resource-Policy"] == "same-origin"
     assert reply["Cross-Origin-Opener-Policy"] == "same-origin"
-    assert "publickey-credentials-get=()" in reply["Permissions-Policy"]
+    match = reply.wsgi_request.resolver_match
+    allowed = {NO_WEBAUTHN, MARKS[getattr(match.func, "webauthn", "") if match else ""]}
+    assert reply["Permissions-Policy"].removesuffix(", camera=(), microphone=(), geolocation=()") in allowed
     assert "access-control-allow-origin" not in reply
 
 
@@ -70,6 +119,14 @@ def test_every_address_answers_everybody_with_the_same_strict_headers(world: Wor
             reply = method(address)
             assert reply.status_code < 500 or reply.status_code == 503, address
             assert_guarded(reply)
+
+
+def test_only_the_listed_pages_may_ask_for_a_passkey(world: World) -> None:
+    every = views(get_resolver("server.urls").url_patterns)
+    marked = {pattern.name: MARKS[mark] for pattern in every if (mark := getattr(pattern.callback, "webauthn", ""))}
+    assert marked == WEBAUTHN
+    assert Client().get("/accounts/login/")["Permissions-Policy"].startswith(ASSERT)
+    assert signed_in(world.rui).get("/accounts/factors/passkeys/add/")["Permissions-Policy"].startswith(CREATE)
 
 
 def test_pages_that_are_not_there_and_pages_that_break_carry_them_too(
@@ -139,3 +196,10 @@ def test_signing_in_leaves_no_message_on_the_desk(world: World) -> None:
     assert page.redirect_chain
     assert "signed in as" not in page.content.decode()
     assert 'class="messages"' not in page.content.decode()
+
+
+def test_the_page_that_checks_may_do_nothing_that_others_may_not() -> None:
+    usual = dict(part.split(" ", 1) for part in CONTENT_SECURITY_POLICY.split("; "))
+    stricter = dict(part.split(" ", 1) for part in check.POLICY.split("; "))
+    assert all(value in ("'none'", usual[name]) for name, value in stricter.items())
+    assert stricter["default-src"] == stricter["connect-src"] == stricter["form-action"] == "'none'"

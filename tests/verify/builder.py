@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import io
@@ -24,20 +25,23 @@ from imprimatur.formats import (
     ids,
     merkle,
     note,
+    selection,
+    signing,
     sshsig,
     statement,
     tiles,
     tlog_proof,
 )
-from imprimatur.formats.encoding import b64u
+from imprimatur.formats.encoding import b64, b64u
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.rotation import rotation_preimage
 from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import policy as policies
 from imprimatur.rules import tools
-from imprimatur.verify import copies
+from imprimatur.verify import copies, log_keys, signatures
 from imprimatur.verify.disclosed import commitments_in
 from imprimatur.verify.people import ROSTER_TAG
+from tests.formats.soft_authenticator import Algorithm, SoftAuthenticator
 
 REALM = "gate.example/prod"
 URI = "https://gate.example/api/v1/actions"
@@ -49,8 +53,6 @@ def key(name: str) -> KeyPair:
 
 
 def ssh_line(pair: KeyPair) -> str:
-    from imprimatur.formats.encoding import b64
-
     return f"ssh-ed25519 {b64(sshsig.public_key_blob(pair.public_key))}"
 
 
@@ -65,7 +67,7 @@ DECISION_KEY = key("decision")
 ROBO = key("robo")
 CHILD = key("child")
 
-ADA, RUI, ROSA, AUDRA = (f"pe_0000000000000000000000000{letter}" for letter in "abcd")
+ADA, RUI, ROSA, AUDRA, BO = (f"pe_0000000000000000000000000{letter}" for letter in "abcde")
 PEOPLE = [
     {"person": ADA, "name": "Ada", "roles": ["admin"]},
     {"person": RUI, "name": "Rui", "roles": ["admin", "reviewer"]},
@@ -73,6 +75,28 @@ PEOPLE = [
     {"person": AUDRA, "name": "Audra", "roles": ["auditor"]},
 ]
 PEOPLE_KEYS = {ADA: key("ada"), RUI: key("rui"), ROSA: key("rosa")}
+SITE, PAGE = "gate.example", "https://gate.example"
+
+Signer = KeyPair | SoftAuthenticator
+"""Somebody's own key: an SSH key, or a passkey."""
+
+
+def passkey(alg: Algorithm = "ES256", *, device_bound: bool = True) -> SoftAuthenticator:
+    """A new passkey on the page of this desk."""
+    return SoftAuthenticator(alg, SITE, PAGE, device_bound=device_bound)
+
+
+def name_of(signer: Signer) -> str:
+    """The fingerprint by which documents name a key."""
+    return signer.thumbprint if isinstance(signer, SoftAuthenticator) else fingerprint(signer)
+
+
+def prove(signer: Signer, typ: str, raw: bytes, **lies: Any) -> dict[str, Any]:
+    """Evidence that this key signed these bytes as a statement of this type; `lies` are the authenticator's."""
+    if isinstance(signer, SoftAuthenticator):
+        return signer.evidence(typ, raw, **lies)
+    return {"kind": "ssh", "key": fingerprint(signer), "value": sshsig.sign(signer, raw, signing.ssh_namespace(typ))}
+
 
 POLICY: dict[str, Any] = {
     "typ": policies.TYP,
@@ -81,8 +105,12 @@ POLICY: dict[str, Any] = {
     "single_human": False,
     "default_risk": "HIGH",
     "deny": [],
-    "rules": [],
+    "rules": [
+        {"name": "low", "action": "*", "risk": "LOW", "when": "false"},
+        {"name": "medium", "action": "*", "risk": "MEDIUM", "when": "false"},
+    ],
 }
+"""Conditions are not run again: what is LOW names the one rule, what is MEDIUM the other, and the rest the default."""
 
 
 def tool_document(name: str, **changes: Any) -> dict[str, Any]:
@@ -162,6 +190,7 @@ class Log:
         self.entries: list[dict[str, Any]] = []
         self.openings: list[commitments.Opening] = []
         self.delegations: dict[str, dict[str, Any]] = {}
+        self.decision_key = DECISION_KEY
         self._serial = 0
 
     # --- raw material -------------------------------------------------------------------------------------------
@@ -174,7 +203,12 @@ class Log:
     def last_leaf(self) -> str:
         return merkle.leaf_hash(self.envelopes[-1]).hex() if self.envelopes else entries.FIRST_PREV
 
-    def seal(self, payload: bytes, pair: KeyPair = DECISION_KEY) -> bytes:
+    @property
+    def log_vkey(self) -> str:
+        return note.Vkey(self.realm, LOG_KEY.public_key).format()
+
+    def seal(self, payload: bytes, pair: KeyPair | None = None) -> bytes:
+        pair = pair or self.decision_key
         return dsse.seal(payload, pair.sign, pair.keyid)
 
     def add(
@@ -216,13 +250,26 @@ class Log:
         roster = digests.tagged(ROSTER_TAG, canonical.dumps(PEOPLE))
         body = {
             "decision_key": {"keyid": DECISION_KEY.keyid, "public": b64u(DECISION_KEY.public_key)},
-            "log_vkey": note.Vkey(self.realm, LOG_KEY.public_key).format(),
+            "log_vkey": self.log_vkey,
             "roster": roster,
             "policy": self.policy_digest,
             "software": "test",
             **changes,
         }
         return self.add("log.genesis", self.realm, SYSTEM, body)
+
+    def change_decision_key(
+        self, new: KeyPair, signer: KeyPair | None = None, actor: dict[str, str] | None = None
+    ) -> int:
+        said = log_keys.possession(self.realm, len(self.envelopes), self.decision_key.keyid, new.keyid)
+        body = {
+            "decision_key": {"keyid": new.keyid, "public": b64u(new.public_key)},
+            "signature": b64u((signer or new).sign(said)),
+            "reason": "yearly",
+        }
+        index = self.add("log.decision_key_changed", self.realm, actor or CONSOLE, body)
+        self.decision_key = new
+        return index
 
     def person(self, known: dict[str, Any], actor: dict[str, str] = CONSOLE) -> int:
         return self.add("person.added", known["person"], actor, dict(known))
@@ -236,6 +283,167 @@ class Log:
         }
         return self.add("person.key_added", person, actor, body)
 
+    # --- what people sign ---------------------------------------------------------------------------------------
+
+    def says(self, typ: str, person: str, signer: Signer | None = None, /, life: int = 120, **fields: Any) -> bytes:
+        """A statement of this person now, naming the key (if one is to sign it); None drops a field."""
+        document: dict[str, Any] = {
+            "typ": typ,
+            "realm": self.realm,
+            "person": person,
+            "log_size": len(self.envelopes),
+            "log_root": self.root_now(),
+            "nonce": self.nonce(),
+            "issued_at": format_time(self.now),
+            "expires_at": format_time(self.now + timedelta(seconds=life)),
+        }
+        if signer is not None:
+            document["credential"] = name_of(signer)
+        document.update(fields)
+        return canonical.dumps({name: value for name, value in document.items() if value is not None})
+
+    def root_now(self) -> str:
+        return f"sha256:{merkle.root_of(map(merkle.leaf_hash, self.envelopes)).hex()}"
+
+    def nonce(self) -> str:
+        return b64u(hashlib.sha256(f"nonce {self.serial()}".encode()).digest()[:16])
+
+    def signed(self, signer: Signer, raw: bytes, **lies: Any) -> dict[str, Any]:
+        """A statement with its evidence, as entries carry it."""
+        return {"statement": raw.decode(), "evidence": prove(signer, canonical.loads(raw)["typ"], raw, **lies)}
+
+    def enrolment(self, person: str, signer: Signer, /, **changes: Any) -> bytes:
+        if isinstance(signer, SoftAuthenticator):
+            of_key = {
+                "kind": "webauthn",
+                "key": signer.thumbprint,
+                "thumbprint": signer.thumbprint,
+                "public_key": b64u(signer.public_key),
+                "credential": b64u(signer.credential),
+                "rp_id": signer.rp_id,
+                "device_bound": signer.device_bound,
+            }
+        else:
+            of_key = {
+                "kind": "ssh",
+                "key": fingerprint(signer),
+                "thumbprint": signer.thumbprint,
+                "public_key": ssh_line(signer),
+                "device_bound": False,
+            }
+        return self.says(signing.ENROLMENT, person, life=600, label="key", **{**of_key, **changes})
+
+    def enrol_key(
+        self, person: str, signer: Signer, *, raw: bytes | None = None, proven_by: Signer | None = None, **changes: Any
+    ) -> int:
+        """The person enrols this key, with the statement that the key signed; `changes` are of the body."""
+        signed = self.signed(proven_by or signer, raw or self.enrolment(person, signer))
+        actor = by(person, name_of(signer), "H2")
+        return self.add("person.key_enrolled", person, actor, {"person": person, **signed, **changes})
+
+    def vouch(self, person: str, signer: Signer, voucher: str = "", own: Signer | None = None, **changes: Any) -> int:
+        """Somebody vouches for a key: with a signature, or (without `own`) by a click or at the console."""
+        body: dict[str, Any] = {"person": person, "fingerprint": name_of(signer)}
+        actor = by(voucher) if voucher else CONSOLE
+        if own is not None:
+            body["signed"] = self.signed(own, self.vouching(person, signer, voucher, own))
+            actor = by(voucher, name_of(own), "H2")
+        return self.add("person.key_vouched", person, actor, {**body, **changes})
+
+    def vouching(self, person: str, signer: Signer, voucher: str, own: Signer, /, **changes: Any) -> bytes:
+        """The statement of somebody who vouches for an enrolled key."""
+        name = name_of(signer)
+        enrolled = [entry["body"]["statement"] for entry in self.entries if entry["kind"] == "person.key_enrolled"]
+        digest = digests.sha256(next(text for text in reversed(enrolled) if name in text).encode())
+        return self.says(signing.VOUCH, voucher, own, **{"for": person, "key": name, "enrolment": digest, **changes})
+
+    def holder(self, person: str, signer: Signer, voucher: str = ADA) -> None:
+        """A key that counts: enrolled, and vouched for by somebody who holds one."""
+        self.enrol_key(person, signer)
+        self.vouch(person, signer, voucher, PEOPLE_KEYS[voucher])
+
+    def propose(self, act: str, subject: str, document: dict[str, Any], person: str = ADA, /, **changes: Any) -> str:
+        """A change that one person proposes; its id. `changes` are `hold`, `days`, or of the statement."""
+        days, hold = changes.pop("days", 7), changes.pop("hold", False)
+        name = ids.new_id("chg", self.now)[:14] + f"{self.serial():016d}"
+        body: dict[str, Any] = {
+            "change": name,
+            "act": act,
+            "subject": subject,
+            "document": document,
+            "expires_at": format_time(self.now + timedelta(days=days)),
+            **({"hold": True} if hold else {}),
+        }
+        signer = PEOPLE_KEYS[person]
+        body["signed"] = self.signed(signer, self.change_statement("propose", body, person, signer, **changes))
+        self.add("change.proposed", name, by(person, name_of(signer), "H2"), body)
+        return name
+
+    def change_statement(
+        self, role: str, body: dict[str, Any], person: str, signer: Signer, /, **changes: Any
+    ) -> bytes:
+        """What a person signs of a proposal, with the body of which it is entered."""
+        fields = {
+            "role": role,
+            **{field: body[field] for field in ("change", "act", "subject")},
+            "document": signing.document_digest(body["document"]),
+            "hold": body.get("hold"),
+        }
+        return self.says(signing.CHANGE, person, signer, **{**fields, **changes})
+
+    def second(self, name: str, person: str = RUI, signer: Signer | None = None, /, **changes: Any) -> int:
+        """Another person signs the same change."""
+        proposals = [entry["body"] for entry in self.entries if entry["kind"] == "change.proposed"]
+        proposed = next(body for body in proposals if body["change"] == name)
+        signer = signer or PEOPLE_KEYS[person]
+        raw = self.change_statement("second", proposed, person, signer, **changes)
+        body = {"change": name, "signed": self.signed(signer, raw)}
+        return self.add("change.seconded", name, by(person, name_of(signer), "H2"), body)
+
+    def agreed(self, act: str, subject: str, document: dict[str, Any]) -> int:
+        """What takes two people, signed by Ada and Rui and done in Ada's name."""
+        name = self.propose(act, subject, document)
+        self.second(name)
+        return self.add(act, subject, by(ADA), {**document, "change": name})
+
+    def act(self, kind: str, subject: str, body: dict[str, Any], person: str = ADA, /, **changes: Any) -> int:
+        """An act of one person, with their signature over it; `changes` are of the statement."""
+        signer = PEOPLE_KEYS[person]
+        fields = {"act": kind, "subject": subject, "content": body, **changes}
+        raw = self.says(signing.ACT, person, signer, **fields)
+        actor = by(person, name_of(signer), "H2")
+        return self.add(kind, subject, actor, {**body, "signed": self.signed(signer, raw)})
+
+    def grant(
+        self, ask: Ask, reviewer: str = RUI, *, signer: Signer | None = None, session: bool = False, **changes: Any
+    ) -> str:
+        """A vote in advance, made from this request; its id."""
+        bound = ask.body["binding"]
+        signer = None if session else signer or PEOPLE_KEYS[reviewer]
+        fields: dict[str, Any] = {
+            "request": ask.id,
+            "agent": bound["agent"],
+            "delegation": bound["delegation"],
+            "tool": bound["tool"]["name"],
+            "tool_digest": bound["tool"]["schema"],
+            "effects": [f"{effect['action']}:{effect['resource']}" for effect in bound["effects"]],
+            "parameters": {name: {"op": "any"} for name in bound["parameters"]},
+            "max_uses": 2,
+            "max_total": {"amount": "50.00", "unit": "USD"},
+            "not_after": format_time(self.now + timedelta(minutes=30)),
+            "policy": self.policy_digest,
+        }
+        raw = self.says(signing.GRANT, reviewer, signer, **{**fields, **changes})
+        name = signing.grant_id(raw)
+        if signer is None:
+            body: dict[str, Any] = {"statement": raw.decode(), "evidence": {"kind": "session"}}
+            actor = by(reviewer, assurance="H0")
+        else:
+            body, actor = self.signed(signer, raw), by(reviewer, name_of(signer), "H2")
+        asked = [entry["index"] for entry in self.entries if entry["subject"] == ask.id]
+        self.add("grant.issued", name, actor, {"grant": name, **body}, refs=tuple(("request", at) for at in asked[:1]))
+        return name
+
     def tool(self, document: dict[str, Any], actor: dict[str, str] | None = None, **changes: Any) -> int:
         body = {"tool": document["name"], "document": document, "digest": tools.digest(document), **changes}
         return self.add("tool.registered", document["name"], actor or by(ADA), body)
@@ -245,12 +453,23 @@ class Log:
         return self.add("policy.activated", body["policy"], actor or by(ADA), body)
 
     def found(self) -> Log:
-        """Genesis, people with their keys, tools and the policy."""
+        """Genesis, people, tools and the policy, then the people's own keys: each vouched for by the one before."""
+        return self.begun().keyed()
+
+    def keyed(self) -> Log:
+        """The people's own keys, each vouched for by the one before: from here on two people sign what widens."""
+        self.enrol_key(ADA, PEOPLE_KEYS[ADA])
+        self.vouch(ADA, PEOPLE_KEYS[ADA], ADA, first=True)
+        self.enrol_key(RUI, PEOPLE_KEYS[RUI])
+        self.vouch(RUI, PEOPLE_KEYS[RUI], ADA, PEOPLE_KEYS[ADA], first=True)
+        self.holder(ROSA, PEOPLE_KEYS[ROSA], RUI)
+        return self
+
+    def begun(self) -> Log:
+        """Genesis, people, tools and the policy: nobody holds a key yet."""
         self.genesis()
         for known in PEOPLE:
             self.person(known)
-        for person, pair in PEOPLE_KEYS.items():
-            self.person_key(person, pair)
         for document in TOOLS.values():
             self.tool(document)
         self.activate(self.policy, 1)
@@ -311,14 +530,14 @@ class Log:
         document.update(changes)
         return {name: value for name, value in document.items() if value is not None}
 
-    def issue(self, document: dict[str, Any], pair: KeyPair, actor: dict[str, str] | None = None) -> str:
-        """Write a delegation signed with this key: by SSH when a person is the issuer, else by the agent's key."""
+    def issue(self, document: dict[str, Any], pair: Signer, actor: dict[str, str] | None = None) -> str:
+        """Write a delegation signed with this key: a person's own when a person is the issuer, else the agent's."""
         if document["issuer"].startswith("ag_"):
+            assert isinstance(pair, KeyPair)
             signature = delegation.sign_as_agent(document, pair)
             actor = actor or {"type": "agent", "id": document["issuer"], "key": pair.thumbprint}
         else:
-            armored = sshsig.sign(pair, canonical.dumps(document), delegation.SSH_NAMESPACE)
-            signature = {"kind": "ssh", "key": fingerprint(pair), "value": armored}
+            signature = {**prove(pair, delegation.TYP, canonical.dumps(document)), "key": name_of(pair)}
             actor = actor or by(document["issuer"], signature["key"], "H2")
         identifier = delegation.delegation_id(document)
         self.add(
@@ -401,16 +620,16 @@ class Log:
             "action_digest": binding.action_digest(bound),
             "risk": risk,
             "reversibility": (known or READ)["reversibility"],
-            "rule": "default",
+            "rule": {"LOW": "low", "MEDIUM": "medium"}.get(risk, "default"),
             "policy": self.policy_digest,
             "enforcement": "E0",
-            "request": request or self.signed(bound, pair, idempotency_key),
+            "request": request or self.http_signed(bound, pair, idempotency_key),
         }
         opened = [opening for _, opening in pairs.values()]
         self.openings += opened
         return Ask(identifier or self.new_id(), body, opened)
 
-    def signed(self, bound: dict[str, Any], pair: KeyPair, idempotency_key: str) -> dict[str, str]:
+    def http_signed(self, bound: dict[str, Any], pair: KeyPair, idempotency_key: str) -> dict[str, str]:
         """The agent's HTTP signature, as an entry keeps it."""
         digest = commitments.commitments_digest(bound["parameters"], None)
         headers = {
@@ -450,8 +669,10 @@ class Log:
             body["execute_by"] = format_time(self.now + timedelta(seconds=30))
         return self.add("action.decided", ask.id, SYSTEM, {**body, **changes})
 
-    def deny(self, ask: Ask, state: str = "DENIED", code: str = "policy-denied", votes: tuple[int, ...] = ()) -> int:
-        body = {**ask.body, "verdict": "deny", "state": state, "code": code, "votes": list(votes)}
+    def deny(
+        self, ask: Ask, state: str = "DENIED", code: str = "policy-denied", votes: tuple[int, ...] = (), **more: Any
+    ) -> int:
+        body = {**ask.body, "verdict": "deny", "state": state, "code": code, "votes": list(votes), **more}
         return self.add("action.decided", ask.id, SYSTEM, body)
 
     def request(self, ask: Ask, stages: list[dict[str, Any]] | None = None, **changes: Any) -> int:
@@ -486,13 +707,13 @@ class Log:
             "policy": ask.body["policy"],
             "reviewer": reviewer,
             "log_size": len(self.envelopes),
-            "log_root": f"sha256:{merkle.root_of(map(merkle.leaf_hash, self.envelopes)).hex()}",
-            "nonce": b64u(hashlib.sha256(f"nonce {self.serial()}".encode()).digest()[:16]),
+            "log_root": self.root_now(),
+            "nonce": self.nonce(),
             "issued_at": format_time(self.now),
             "expires_at": format_time(self.now + timedelta(seconds=120)),
         }
         document.update(changes)
-        return canonical.dumps(document)
+        return canonical.dumps({name: value for name, value in document.items() if value is not None})
 
     def vote(
         self,
@@ -501,25 +722,36 @@ class Log:
         decision: str = "approve",
         stage: int = 0,
         *,
-        pair: KeyPair | None = None,
+        pair: Signer | None = None,
         session: bool = False,
         raw: bytes | None = None,
         actor: dict[str, str] | None = None,
         evidence: dict[str, Any] | None = None,
+        lies: dict[str, Any] | None = None,
+        body: dict[str, Any] | None = None,
         **changes: Any,
     ) -> int:
-        """A vote with the reviewer's SSH key, or (session) by a click."""
-        raw = raw or self.statement(ask, reviewer, decision, stage, **changes)
+        """A vote with the reviewer's own key, or (session) by a click; `lies` are the authenticator's."""
         pair = pair or PEOPLE_KEYS.get(reviewer, key(reviewer))
-        if evidence is None and session:
-            evidence = {"kind": "session"}
-        elif evidence is None:
-            armored = sshsig.sign(pair, raw, statement.SSH_NAMESPACE)
-            evidence = {"kind": "ssh", "key": fingerprint(pair), "value": armored}
-        assert evidence is not None
-        usual = by(reviewer, assurance="H0") if session else by(reviewer, fingerprint(pair), "H2")
-        body = {"request": ask.id, "version": 1, "statement": raw.decode(), "evidence": evidence}
-        return self.add("vote.cast", ask.id, actor or usual, body)
+        named = None if session else name_of(pair)
+        raw = raw or self.statement(ask, reviewer, decision, stage, **{"credential": named, **changes})
+        if evidence is None:
+            evidence = {"kind": "session"} if session else prove(pair, statement.TYP, raw, **(lies or {}))
+        usual = by(reviewer, assurance="H0") if session else by(reviewer, name_of(pair), "H2")
+        cast = {"request": ask.id, "version": 1, "statement": raw.decode(), "evidence": evidence, **(body or {})}
+        return self.add("vote.cast", ask.id, actor or usual, cast)
+
+    def recall(self, ask: Ask, vote: int, signer: Signer, /, **changes: Any) -> int:
+        """Take a vote back, with a signature."""
+        cast = self.entries[vote]
+        person, before = cast["actor"]["id"], digests.sha256(cast["body"]["statement"].encode())
+        fields = {"credential": name_of(signer), "prev_vote": before, **changes}
+        body = {
+            "request": ask.id,
+            "vote": vote,
+            "signed": self.signed(signer, self.statement(ask, person, fields.pop("decision", "recall"), **fields)),
+        }
+        return self.add("vote.recalled", ask.id, by(person, name_of(signer), "H2"), body)
 
     def confirm(self, ask: Ask, first: int, reviewer: str = ROSA, **more: Any) -> int:
         before = self.entries[first]["body"]["statement"].encode()
@@ -607,6 +839,7 @@ def whole_story() -> Log:
     log.rotate(ROBO, key("robo 2"))
     pending = log.ask(root, "delete_file", risk="HIGH", pair=key("robo 2"), agent=ids.agent_id(ROBO.public_key))
     log.request(pending)
+    people_sign(log, root)
     cause = log.revoke(root)
     log.deny(pending, "INVALIDATED", "invalidated")
     log.add("cascade.swept", f"entry:{cause}", SYSTEM, {"cause": cause, "ids": [pending.id]})
@@ -617,32 +850,125 @@ def whole_story() -> Log:
     return log
 
 
+def people_sign(log: Log, root: str) -> None:
+    """Everything that people sign, with every sort of key, and it all goes well."""
+    synced, bound = passkey("ES256", device_bound=False), passkey("EdDSA")
+    log.holder(ROSA, synced, RUI)
+    log.holder(RUI, bound, ADA)
+    robo, agent = key("robo 2"), ids.agent_id(ROBO.public_key)
+    parameters = {"amount": "5.00", "payee": "ACME"}
+
+    def pay() -> Ask:
+        return log.ask(root, "make_payment", parameters, pair=robo, agent=agent, risk="HIGH", cost="5.00")
+
+    model = pay()
+    log.request(model)
+    log.add("review.asked", model.id, SYSTEM, {"request": model.id, "level": 0, "people": [RUI, ROSA]})
+    until = format_time(log.now + timedelta(minutes=10))
+    log.add("review.claimed", model.id, by(ROSA), {"request": model.id, "until": until})
+    log.add("review.released", model.id, by(ROSA), {"request": model.id})
+    predicates = {"amount": {"op": "at_most", "value": "5.00"}, "payee": {"op": "equals", "value": "ACME"}}
+    grant = log.grant(model, ROSA, signer=synced, parameters=predicates)
+    log.allow(model, (log.vote(model, RUI, pair=bound),))
+    like_it = pay()
+    log.allow(like_it, grant=grant)
+    log.redeem(like_it)
+    log.report(like_it)
+    log.act("grant.revoked", grant, {"grant": grant, "reason": "enough"}, RUI)
+    recalled = log.ask(root, "delete_file", risk="HIGH", pair=robo, agent=agent)
+    log.request(recalled)
+    vote = log.vote(recalled, ROSA, pair=synced)
+    log.recall(recalled, vote, synced)
+    suggestion, opening = commitments.commit(b"s" * 32, "suggestion", {"path": "/project/b"})
+    log.openings.append(opening)
+    said = {"suggestion_commitment": suggestion, "body": {"suggestion": suggestion}}
+    denial = log.vote(recalled, ROSA, "deny", session=True, **said)
+    log.deny(recalled, "DENIED", "reviewer-denied", (denial,), suggestion=suggestion)
+    newcomer = {"person": BO, "name": "Bo", "roles": ["reviewer"]}
+    log.agreed("person.added", BO, newcomer)
+    log.holder(BO, key("bo"), RUI)
+    log.agreed("person.changed", AUDRA, {"person": AUDRA, "roles": ["auditor", "reviewer"]})
+    log.add("person.login_reset", BO, by(ADA), {"person": BO, "what": "second-factor"})
+    away = {"person": BO, "from": format_time(log.now), "until": format_time(log.now + timedelta(days=3))}
+    log.add("person.away", BO, by(BO), {**away, "delegate": ROSA})
+    log.add("person.back", BO, by(BO), {"person": BO})
+    lost = {"person": BO, "fingerprint": name_of(key("bo")), "since": format_time(log.now), "reason": "lost"}
+    log.act("person.key_revoked", BO, {**lost, "stolen": True}, ADA)
+    log.second(log.propose("person.changed", AUDRA, {"person": AUDRA, "roles": ["admin"]}, hold=True, days=90))
+    log.add(
+        "change.withdrawn", "x", by(ROSA), {"change": log.propose("person.changed", BO, {"person": BO}), "reason": "no"}
+    )
+    log.issue(log.document(issuer=RUI, subject=CHILD), bound)
+
+
 # --- bundles ------------------------------------------------------------------------------------------------------------
 
 
-def bundle_files(log: Log, erased: int = 0) -> dict[str, bytes]:
-    """The files of a bundle of this log, without the two lists: see `finished`. The first `erased` openings are gone."""
+def cut(log: Log, size: int) -> Log:
+    """The same log when it had so many entries."""
+    earlier = copy.copy(log)
+    earlier.envelopes, earlier.entries = log.envelopes[:size], log.entries[:size]
+    return earlier
+
+
+def chosen(log: Log, *requests: str) -> list[int]:
+    """The entries that a bundle about these requests shows: theirs, those that they rest on, and all of authority."""
+    wanted, before = set(requests), 0
+    of = {entry["index"]: entry["subject"] for entry in log.entries if entry["kind"] in selection.REQUEST_KINDS}
+
+    def shown() -> list[int]:
+        return [entry["index"] for entry in log.entries if of.get(entry["index"], "") in {*wanted, ""}]
+
+    while before != len(wanted):
+        before = len(wanted)
+        for index in shown():
+            wanted.update(of[ref["index"]] for ref in log.entries[index]["refs"] if ref["index"] in of)
+            if "supersedes" in log.entries[index]["body"]:
+                wanted.add(log.entries[index]["body"]["supersedes"])
+    return shown()
+
+
+def bundle_files(
+    log: Log,
+    erased: int = 0,
+    *,
+    withheld: bool = False,
+    filters: dict[str, Any] | None = None,
+    shown: list[int] | None = None,
+) -> dict[str, bytes]:
+    """The files of a bundle of this log, without the two lists: see `finished`. The first `erased` openings are gone;
+    `withheld` leaves all of them out. With `filters` it is selective, and shows these entries."""
     size = len(log.envelopes)
+    indexes = list(range(size)) if shown is None else shown
+    selected = filters is not None
+    asked = {**(filters or {}), **({"openings": False} if withheld else {})}
     leaves = [merkle.leaf_hash(raw) for raw in log.envelopes]
     files = {
         "README.txt": b"read me\n",
+        "REPORT.html": b"<!doctype html>\n",
+        "SELECTION.json": canonical.dumps({"filters": asked, "size": size, "shown": len(indexes)}),
         "log/checkpoint": log.checkpoint().encode(),
         "trust/log.vkey": f"{log.entries[0]['body']['log_vkey']}\n".encode(),
         "trust/log.pub.pem": copies._pem(LOG_KEY.public_key),
         "trust/decision.pub.pem": copies._pem(DECISION_KEY.public_key),
     }
-    for index, width in tiles.bundles_for(0, size):
-        start = index * tiles.WIDTH
-        files[f"log/{tiles.entries_path(index, width)}"] = tiles.bundle_encode(log.envelopes[start : start + width])
+    if selected:
+        lines = ({"index": index, "envelope": b64(log.envelopes[index])} for index in indexes)
+        files["log/selected.jsonl"] = b"".join(canonical.dumps(line) + b"\n" for line in lines)
+    else:
+        for number, width in tiles.bundles_for(0, size):
+            start = number * tiles.WIDTH
+            path = f"log/{tiles.entries_path(number, width)}"
+            files[path] = tiles.bundle_encode(log.envelopes[start : start + width])
     rows = [leaves]
     while len(rows[-1]) >= tiles.WIDTH:
         row = rows[-1]
         rows.append(
             [merkle.root_of(row[at : at + tiles.WIDTH]) for at in range(0, len(row) - tiles.WIDTH + 1, tiles.WIDTH)]
         )
-    for level, index, width in tiles.tiles_for(0, size):
-        start = index * tiles.WIDTH
-        files[f"log/{tiles.tile_path(level, index, width)}"] = b"".join(rows[level][start : start + width])
+    for level, number, width in tiles.tiles_for(0, size):
+        start = number * tiles.WIDTH
+        files[f"log/{tiles.tile_path(level, number, width)}"] = b"".join(rows[level][start : start + width])
     earlier = checkpoint.Checkpoint(log.realm, size // 2, merkle.root_of(leaves[: size // 2]))
     files[f"log/checkpoints/{size // 2}"] = earlier.sign(LOG_KEY.seed).encode()
     proof = tlog_proof.TlogProof(1, tuple(merkle.inclusion_proof(leaves, 1)), log.checkpoint())
@@ -650,7 +976,8 @@ def bundle_files(log: Log, erased: int = 0) -> dict[str, bytes]:
     opened = {commitments.commitment_of(opening): opening for opening in log.openings}
     seen: set[str] = set()
     views, openings = [], []
-    for entry, raw in zip(log.entries, log.envelopes, strict=True):
+    for index in indexes:
+        entry, raw = log.entries[index], log.envelopes[index]
         body = entry["body"]
         fields = {name: entry[name] for name in ("index", "time", "kind", "subject", "actor", "refs")}
         views.append({**fields, "leaf": merkle.leaf_hash(raw).hex(), "sentence": "…"})
@@ -659,15 +986,19 @@ def bundle_files(log: Log, erased: int = 0) -> dict[str, bytes]:
             files[f"{stem}.json"] = canonical.dumps(body["document"])
             if body["signature"]["kind"] == "ssh":
                 files[f"{stem}.sig"] = body["signature"]["value"].encode()
-        if "statement" in body:
-            files[f"votes/{entry['index']}.json"] = body["statement"].encode()
-            if body["evidence"]["kind"] == "ssh":
-                files[f"votes/{entry['index']}.sig"] = body["evidence"]["value"].encode()
+        part = signatures.signed_part(body)
+        if part is not None:
+            files[f"votes/{entry['index']}.json"] = part["statement"].encode()
+            if part["evidence"]["kind"] == "ssh":
+                files[f"votes/{entry['index']}.sig"] = part["evidence"]["value"].encode()
         for commitment, where in sorted(commitments_in(body).items(), key=lambda item: item[1]):
             if commitment in seen:
                 continue
             seen.add(commitment)
             line = {"index": entry["index"], "where": where, "commitment": commitment}
+            if withheld:
+                openings.append({**line, "state": "withheld"})
+                continue
             opening = opened[commitment]
             if len(openings) < erased:
                 openings.append({**line, "name": opening.name, "state": "erased"})
@@ -680,16 +1011,21 @@ def bundle_files(log: Log, erased: int = 0) -> dict[str, bytes]:
 
 
 def finished(files: dict[str, bytes], log: Log, pair: KeyPair = DECISION_KEY) -> dict[str, bytes]:
-    """The files with both lists over them."""
+    """The files with both lists over them. The statement says of the selection what `SELECTION.json` says."""
     hashes = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
     listing = "".join(f"{digest}  {name}\n" for name, digest in hashes.items()).encode()
     hashes["MANIFEST.sha256"] = hashlib.sha256(listing).hexdigest()
     root = merkle.root_of(map(merkle.leaf_hash, log.envelopes))
+    said = {"filters": {}, "shown": len(log.envelopes)}
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        selected = canonical.loads(files["SELECTION.json"])
+        said = {name: selected[name] for name in said}
+        canonical.dumps(said)
     document = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": name, "digest": {"sha256": hashes[name]}} for name in sorted(hashes)],
         "predicateType": "urn:imprimatur:evidence:v1",
-        "predicate": {"realm": log.realm, "size": len(log.envelopes), "root": f"sha256:{root.hex()}"},
+        "predicate": {"realm": log.realm, "size": len(log.envelopes), "root": f"sha256:{root.hex()}", **said},
     }
     sealed = dsse.seal(canonical.dumps(document), pair.sign, pair.keyid, "application/vnd.in-toto+json")
     return {**files, "MANIFEST.sha256": listing, "MANIFEST.dsse.json": sealed}

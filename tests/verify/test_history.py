@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from imprimatur.formats import canonical, digests, ids
+from imprimatur.formats import canonical, digests, ids, note
 from imprimatur.formats.timestamps import format_time
 from imprimatur.verify import rulebook
-from imprimatur.verify.history import BrokenRule, History
-from tests.verify import builder
+from imprimatur.verify.history import History
+from tests.verify import builder, test_people_sign
 from tests.verify.builder import (
     ADA,
     AUDRA,
     CHILD,
     CONSOLE,
     DECISION_KEY,
+    LOG_KEY,
     PEOPLE_KEYS,
     POLICY,
     READ,
@@ -31,38 +32,9 @@ from tests.verify.builder import (
     key,
     standing,
 )
+from tests.verify.reading import Breaking, Case, asked, broken, read
 
-
-def read(log: Log, **pinned: Any) -> History:
-    history = History(**{"realm": REALM, "decision_keys": [DECISION_KEY.public_key], **pinned})
-    for index, envelope in enumerate(log.envelopes):
-        history.feed(index, envelope)
-    return history
-
-
-def broken(log: Log, rule: rulebook.Rule, **pinned: Any) -> BrokenRule:
-    """The last entry, and no earlier one, breaks exactly this rule."""
-    history = History(**{"realm": REALM, "decision_keys": [DECISION_KEY.public_key], **pinned})
-    for index, envelope in enumerate(log.envelopes[:-1]):
-        history.feed(index, envelope)
-    with pytest.raises(BrokenRule) as caught:
-        history.feed(len(log.envelopes) - 1, log.envelopes[-1])
-    assert caught.value.rule is rule, str(caught.value)
-    assert caught.value.index == len(log.envelopes) - 1
-    with pytest.raises(RuntimeError):
-        history.feed(len(log.envelopes), log.envelopes[-1])
-    return caught.value
-
-
-def asked(risk: str = "HIGH", tool: str = "delete_file") -> tuple[Log, builder.Ask]:
-    log, root = standing()
-    ask = log.ask(root, tool, risk=risk)
-    log.request(ask)
-    return log, ask
-
-
-Breaking = Callable[[], Log]
-CASES: list[tuple[rulebook.Rule, str, Breaking]] = []
+CASES: list[Case] = []
 
 
 def case(rule: rulebook.Rule) -> Callable[[Breaking], Breaking]:
@@ -787,8 +759,8 @@ def signature_made_for_a_delegation() -> Log:
     from imprimatur.formats import delegation, sshsig
 
     log, ask = asked()
-    raw = log.statement(ask, RUI)
     pair = PEOPLE_KEYS[RUI]
+    raw = log.statement(ask, RUI, credential=builder.name_of(pair))
     value = sshsig.sign(pair, raw, delegation.SSH_NAMESPACE)
     log.vote(ask, raw=raw, evidence={"kind": "ssh", "key": builder.fingerprint(pair), "value": value})
     return log
@@ -887,7 +859,7 @@ def critical_that_asks_only_for_approval() -> Log:
     return log
 
 
-@case(rulebook.QUORUM)
+@case(rulebook.GRANT)
 def approval_by_a_grant_nobody_signed() -> Log:
     log, root = standing()
     log.allow(log.ask(root, "delete_file", risk="HIGH"), grant=digests.sha256(b"grant"))
@@ -922,6 +894,148 @@ def child_of_an_expired_parent() -> Log:
     return log
 
 
+# --- the log's own keys, legal holds --------------------------------------------------------------------------------
+
+
+@case(rulebook.LOG_KEY)
+def decision_key_that_nobody_holds() -> Log:
+    log, _ = standing()
+    log.change_decision_key(key("decision 2"), signer=key("thief"))
+    return log
+
+
+@case(rulebook.LOG_KEY)
+def decision_key_taken_up_again() -> Log:
+    log, _ = standing()
+    log.change_decision_key(key("decision 2"))
+    log.change_decision_key(DECISION_KEY)
+    return log
+
+
+@case(rulebook.LOG_KEY)
+def decision_key_that_signs_checkpoints() -> Log:
+    log, _ = standing()
+    log.change_decision_key(LOG_KEY)
+    return log
+
+
+@case(rulebook.SIGNATURE)
+def entry_by_the_decision_key_before() -> Log:
+    log, _ = standing()
+    log.change_decision_key(key("decision 2"))
+    log.decision_key = DECISION_KEY
+    log.add("pause.set", "everything", by(ADA), _pause())
+    return log
+
+
+@case(rulebook.LOG_KEY)
+def last_log_key_retired() -> Log:
+    log, _ = standing()
+    log.add("log.key_retired", REALM, CONSOLE, {"log_vkey": log.log_vkey, "reason": "old"})
+    return log
+
+
+@case(rulebook.LOG_KEY)
+def log_key_that_signs_entries() -> Log:
+    log, _ = standing()
+    vkey = note.Vkey(REALM, DECISION_KEY.public_key).format()
+    log.add("log.key_added", REALM, CONSOLE, {"log_vkey": vkey, "reason": "new"})
+    return log
+
+
+@case(rulebook.ACTOR)
+def decision_key_changed_by_the_server_itself() -> Log:
+    log, _ = standing()
+    log.change_decision_key(key("decision 2"), actor=SYSTEM)
+    return log
+
+
+def hold(scope: str, target: str) -> dict[str, str]:
+    return {"hold": f"hld_{'0' * 26}", "scope": scope, "target": target, "reason": "case 12"}
+
+
+def erasure(request: str, **changes: Any) -> dict[str, Any]:
+    agent, before = ids.agent_id(ROBO.public_key), "2026-01-01T00:00:00.000Z"
+    body = {"rule": "retention", "agent": agent, "subjects": [request], "count": 1, "reason": "old", "before": before}
+    return {**body, **changes}
+
+
+def ended() -> tuple[Log, str]:
+    """A log in which one request has ended."""
+    log, root = standing()
+    ask = log.ask(root, "delete_file", risk="HIGH")
+    log.deny(ask)
+    return log, ask.id
+
+
+@case(rulebook.HOLD)
+def erasure_of_a_held_request() -> Log:
+    log, request = ended()
+    log.add("hold.placed", request, by(ADA), hold("request", request))
+    log.add("openings.erased", ids.agent_id(ROBO.public_key), SYSTEM, erasure(request))
+    return log
+
+
+@case(rulebook.HOLD)
+def erasure_of_what_still_waits() -> Log:
+    log, root = standing()
+    ask = log.ask(root, "delete_file", risk="HIGH")
+    log.request(ask)
+    log.add("openings.erased", ids.agent_id(ROBO.public_key), SYSTEM, erasure(ask.id))
+    return log
+
+
+@case(rulebook.HOLD)
+def erasure_of_what_runs() -> Log:
+    log, root = standing()
+    ask = log.ask(root)
+    log.allow(ask, at_once=True)
+    log.add("openings.erased", ids.agent_id(ROBO.public_key), SYSTEM, erasure(ask.id))
+    return log
+
+
+@case(rulebook.HOLD)
+def hold_lifted_twice() -> Log:
+    log, request = ended()
+    log.add("hold.placed", request, by(ADA), hold("everything", ""))
+    for _ in range(2):
+        log.add("hold.lifted", request, by(ADA), {"hold": f"hld_{'0' * 26}", "reason": "closed"})
+    return log
+
+
+@case(rulebook.ACTOR)
+def hold_lifted_by_an_auditor() -> Log:
+    log, request = ended()
+    log.add("hold.placed", request, by(ADA), hold("everything", ""))
+    log.add("hold.lifted", request, by(AUDRA), {"hold": f"hld_{'0' * 26}", "reason": "closed"})
+    return log
+
+
+def test_keys_of_the_log_change_and_what_is_free_is_erased() -> None:
+    log, request = ended()
+    log.change_decision_key(key("decision 2"))
+    added = note.Vkey(REALM, key("log 2").public_key).format()
+    log.add("log.key_added", REALM, CONSOLE, {"log_vkey": added, "reason": "new"})
+    log.add("log.key_retired", REALM, CONSOLE, {"log_vkey": log.log_vkey, "reason": "old"})
+    log.add("hold.placed", request, by(ADA), hold("request", request))
+    log.add("hold.lifted", request, by(ADA), {"hold": f"hld_{'0' * 26}", "reason": "closed"})
+    log.add("openings.erased", ids.agent_id(ROBO.public_key), SYSTEM, erasure(request))
+    history = read(log)
+    assert history.decision_key == key("decision 2").public_key
+    assert history.facts.log_vkeys == [added]
+    assert History.restore(history.snapshot()).decision_key == history.decision_key
+
+
+def test_what_was_never_reported_is_erased_and_may_still_be_reported_late() -> None:
+    log, root = standing()
+    ask = log.ask(root)
+    log.allow(ask, at_once=True)
+    log.report(ask, "UNREPORTED")
+    log.add("openings.erased", ids.agent_id(ROBO.public_key), SYSTEM, erasure(ask.id))
+    log.report(ask, "SUCCEEDED", late=True)
+    read(log)
+
+
 def _pause() -> dict[str, str]:
     return {"scope": "everything", "target": "", "reason": "strange"}
 
@@ -932,7 +1046,7 @@ def test_a_history_with_this_fault_is_refused(rule: rulebook.Rule, name: str, ma
 
 
 def test_every_rule_has_a_history_that_breaks_it() -> None:
-    assert {rule for rule, _, _ in CASES} == set(rulebook.RULES)
+    assert {rule for rule, _, _ in (*CASES, *test_people_sign.CASES)} == set(rulebook.RULES)
 
 
 def test_rules_are_numbered_without_gaps_and_named_once() -> None:
@@ -944,8 +1058,9 @@ def test_a_history_in_which_all_goes_well_is_accepted() -> None:
     log = builder.whole_story()
     history = read(log)
     assert history.size == len(log.envelopes)
-    assert history.facts.totals.allowed == 5
-    assert history.facts.totals.by_people == 2
+    totals = history.facts.totals
+    assert (totals.allowed, totals.by_people, totals.by_grants) == (7, 3, 1)
+    assert (totals.by_two, totals.first_keys, totals.vouched_by_console) == (2, 2, 0)
 
 
 def test_what_has_ended_is_not_remembered() -> None:
@@ -1037,7 +1152,6 @@ def test_invariant_3_fewer_people_than_required_never_approve(people: int) -> No
     log, root = standing()
     ask = log.ask(root, "delete_file", risk="HIGH")
     log.request(ask, [{"role": "admin", "count": 3, "kind": "approve"}])
-    log.add("person.changed", AUDRA, by(RUI), {"person": AUDRA, "roles": ["admin"]})
     votes = tuple(log.vote(ask, person, role="admin") for person in (RUI, ROSA)[:people])
     log.allow(ask, votes)
     broken(log, rulebook.QUORUM)
@@ -1046,7 +1160,7 @@ def test_invariant_3_fewer_people_than_required_never_approve(people: int) -> No
 def test_invariant_3_one_person_with_two_keys_is_one_person() -> None:
     log, root = standing()
     second = key("rui 2")
-    log.person_key(RUI, second)
+    log.holder(RUI, second)
     ask = log.ask(root, "delete_file", risk="HIGH")
     log.request(ask, [{"role": "reviewer", "count": 2, "kind": "approve"}])
     log.vote(ask, RUI)

@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -16,6 +18,7 @@ from playwright.sync_api import Browser, Page
 from tests.browser import chromium
 from tests.desk.browser.served import PASSWORD
 from tests.installation import ROOT, eventually, free_port
+from tests.sqlite import migrated
 
 
 @dataclass
@@ -49,6 +52,15 @@ class Served:
         """Have a person take an answer back, somewhere else."""
         return self._do(recall=[who, request])
 
+    def vouch(self, who: str) -> str:
+        """Have an operator put this person's newest key in force; the key's fingerprint."""
+        return self._do(vouch=who)
+
+    def evidence(self, request: str) -> dict[str, Any]:
+        """What proves the decision about a request: receipt, entry, proof, trust."""
+        found: dict[str, Any] = json.loads(self._do(evidence=request))
+        return found
+
     def ready(self) -> bool:
         assert self.process.poll() is None, "the desk did not start"
         try:
@@ -58,14 +70,15 @@ class Served:
             return False
 
 
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One desk for all browser tests; each test asks for requests of its own."""
-    folder, port = tmp_path_factory.mktemp("served"), free_port()
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[Served]:
+    """A desk in a process of its own, until the block ends."""
+    port = free_port()
+    migrated(folder)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("IMPRIMATUR_", "DJANGO_"))}
     with (folder / "errors").open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.desk.browser.served", str(folder), str(port)],
+            [sys.executable, "-m", "tests.desk.browser.served", str(folder), str(port), *options],
             cwd=ROOT,
             env=clean,
             stdin=subprocess.PIPE,
@@ -73,17 +86,32 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             stderr=errors,
             text=True,
         )
-    running = Served(f"http://localhost:{port}", process)
+    started = Served(f"http://localhost:{port}", process)
     try:
-        eventually(running.ready, seconds=90)
-        yield running
+        eventually(started.ready, seconds=90)
+        yield started
     finally:
+        assert process.stdin is not None
         process.stdin.close()
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One desk for all browser tests, the demo's; each test asks for requests of its own."""
+    with running(tmp_path_factory.mktemp("served")) as desk:
+        yield desk
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A desk on which approvals need a signing key."""
+    with running(tmp_path_factory.mktemp("strict"), "strict") as desk:
+        yield desk
 
 
 @pytest.fixture(scope="module")
@@ -93,20 +121,29 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
+@contextmanager
+def signed_in(browser: Browser, desk: Served, who: str) -> Iterator[Page]:
+    """The desk of somebody at 1280 px, for as long as the block lasts."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=desk.url)
+    page = context.new_page()
+    page.goto("/accounts/login/")
+    page.fill("[name=login]", who)
+    page.fill("[name=password]", PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.wait_for_url(f"{desk.url}/")
+    try:
+        yield page
+    finally:
+        context.close()
+
+
 @pytest.fixture
 def page(browser: Browser, served: Served) -> Iterator[Page]:
     """Rui's desk at 1280 px. Anything on the console that is an error fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=served.url)
-    page = context.new_page()
     wrong: list[str] = []
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.goto("/accounts/login/")
-    page.fill("[name=login]", "rui")
-    page.fill("[name=password]", PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(f"{served.url}/")
-    yield page
-    context.close()
+    with signed_in(browser, served, "rui") as page:
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        yield page
     # Being offline is something a test does on purpose.
     assert not [text for text in wrong if "ERR_INTERNET_DISCONNECTED" not in text], wrong

@@ -2,7 +2,9 @@
 
 Everything runs in one process, as in production on SQLite: the web process is the only writer, and what a command
 changes reaches open pages through the hub. Commands: ``{"ask": [tool, parameters]}`` and
-``{"vote": [login, request, decision, reason]}``. Each answers with one line of JSON.
+``{"vote": [login, request, decision, reason]}``, ``{"recall": [login, request]}``, ``{"vouch": login}`` (an operator puts
+the newest key of this person in force, at the console), ``{"evidence": request}`` (what proves the newest decision about it).
+Each answers with one line of JSON.
 """
 
 from __future__ import annotations
@@ -17,26 +19,28 @@ from typing import Any
 PASSWORD = "a quiet green lamp"
 
 
-def main(folder: Path, port: int) -> None:
-    """Seed an empty database, serve it, obey until standard input ends."""
+def main(folder: Path, port: int, *, strict: bool = False) -> None:
+    """Seed a migrated database, serve it, obey until standard input ends.
+
+    ``strict`` is an installation as it comes, whose approvals need a signing key; otherwise it is the demo's.
+    """
     os.environ["DJANGO_SETTINGS_MODULE"] = "server.settings"
     os.environ |= {
         "IMPRIMATUR_DATA": str(folder),
         "IMPRIMATUR_REALM": "test.imprimatur",
         "IMPRIMATUR_ORIGINS": f"http://localhost:{port}",
         "IMPRIMATUR_REDIS_URL": f"unix://{folder}/no-redis",
-        "IMPRIMATUR_DEMO": "yes",
+        "IMPRIMATUR_DEMO": "" if strict else "yes",
     }
     import django
 
     django.setup()
     import uvicorn
-    from django.core.management import call_command
 
-    call_command("migrate", verbosity=0)
+    from imprimatur.rules.policy import DEFAULT_POLICY, DEMO_POLICY
     from tests.conftest import build_world
 
-    world = build_world()
+    world = build_world(DEFAULT_POLICY if strict else DEMO_POLICY)
     for person in world.people.values():
         person.user.set_password(PASSWORD)
         person.user.save()
@@ -57,10 +61,17 @@ def do(world: Any, command: dict[str, Any]) -> str:
     from approvals.actions import cast_vote, recall_vote
     from approvals.models import ActionRequest
     from audit.log import commit
+    from governance.actions import vouch_key
     from tests.desk.requests import ask
 
     if "ask" in command:
         return ask(world, *command["ask"]).id
+    if "evidence" in command:
+        return json.dumps(evidence(command["evidence"]))
+    if "vouch" in command:
+        newest = world.people[command["vouch"]].keys.filter(vouched_at=None).latest("added_at").fingerprint
+        commit(vouch_key.apply, vouch_key.Command(newest, None))
+        return newest
     if "recall" in command:
         login, request = command["recall"]
         commit(recall_vote.apply, recall_vote.command(world.people[login], request))
@@ -71,5 +82,27 @@ def do(world: Any, command: dict[str, Any]) -> str:
     return request
 
 
+def evidence(request: str) -> dict[str, Any]:
+    """The receipt of a request, its entry's envelope, its proof once it is published, and the trust anchors."""
+    from approvals.door import answer
+    from approvals.models import ActionRequest
+    from audit import proofs, trust
+    from audit.errors import NotPublished
+    from audit.models import Entry
+    from tests.installation import eventually
+
+    receipt = answer.receipt(ActionRequest.objects.get(pk=request))
+    assert receipt is not None
+
+    def proof() -> str:
+        try:
+            return proofs.proof_for(receipt["index"])
+        except NotPublished:
+            return ""
+
+    envelope = bytes(Entry.objects.get(index=receipt["index"]).envelope).decode("utf-8")
+    return {"receipt": receipt, "entry": envelope, "proof": eventually(proof), "trust": trust.document()}
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), strict="strict" in sys.argv[3:])
