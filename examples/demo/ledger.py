@@ -17,7 +17,7 @@ from imprimatur.formats import canonical, commitments, receipts
 from imprimatur.formats.encoding import un_b64u
 from imprimatur.formats.timestamps import format_time
 from imprimatur.formats.trust import Trust
-from imprimatur.rules import money
+from imprimatur.rules import grants, money
 
 _MOST = 1_000_000
 
@@ -69,6 +69,7 @@ class Ledger:
                 cost=cost,
                 require_human="H0",
                 attempt=attempt,
+                covers=grants.covers(payment),
             )
             receipts.check(receipt, expected=expected, now=datetime.now(UTC))
         except receipts.ReceiptError as error:
