@@ -317,7 +317,9 @@ def test_a_signature_counts_once(two, refused):
     with refused("invalid"):
         commit(propose_change.apply, propose_change.Command(draft, signed, two.ada))
     with refused("wrong-state"):
-        commit(propose_change.apply, propose_change.Command(replace(draft, id=new_id("chg", utc_now())), signed, two.ada))
+        commit(
+            propose_change.apply, propose_change.Command(replace(draft, id=new_id("chg", utc_now())), signed, two.ada)
+        )
     command = second_change.Command(change.pk, proposals.signed(two, "rui", change, "second"), two.rui)
     commit(second_change.apply, command)
     with refused("wrong-state"):
