@@ -270,3 +270,6 @@ class Pause(models.Model):
                 fields=("scope", "target"), condition=models.Q(lifted_at__isnull=True), name="one_standing_pause"
             )
         ]
+
+
+import governance.runtime.models  # noqa: E402, F401  # Django looks for an app's tables in this module

@@ -8,10 +8,12 @@ from typing import Any
 from audit import kinds
 from audit.kinds import Names, actor
 from governance.models import Agent, Delegation, Person
+from governance.runtime.models import Service
 from imprimatur.formats import signing
 from imprimatur.formats.digests import fingerprint
 
 Entry = Mapping[str, Any]
+_ROLES = {"orchestrator": "orchestrator", "monitor": "monitor", "canary": "canary runner"}
 _Say = Callable[[str, dict[str, Any], Names], str]
 
 
@@ -162,6 +164,49 @@ def _spend_corrected(who: str, body: dict[str, Any], names: Names) -> str:
     return f"{who} gave {body['amount']} {body['unit']} back to the delegation {delegation}{_because(body)}"
 
 
+def _service_registered(who: str, body: dict[str, Any], names: Names) -> str:
+    return f"{who} registered the {_ROLES[body['role']]} {body['name']} ({body['thumbprint'][:12]})"
+
+
+def _service_retired(who: str, body: dict[str, Any], names: Names) -> str:
+    return f"{who} retired the service {names('service', body['service'])}{_because(body)}"
+
+
+def _launch_attested(who: str, body: dict[str, Any], names: Names) -> str:
+    return f"{who} attested the launch of {names('agent', body['agent'])}"
+
+
+def _launch_refused(who: str, body: dict[str, Any], names: Names) -> str:
+    return f"A launch by {who} was refused: {'; '.join(reason['message'] for reason in body['reasons'][:3])}"
+
+
+def _launch_ended(who: str, body: dict[str, Any], names: Names) -> str:
+    code = f" with status {body['code']}" if "code" in body else ""
+    return f"{who} says that the launch {body['launch']} ended{code} ({body['how']})"
+
+
+def _observation_recorded(who: str, body: dict[str, Any], names: Names) -> str:
+    if not body["matched"]:
+        return f"{who} saw processes that belong to no launch"
+    found = sorted({finding["code"] for finding in body["findings"]})
+    return f"{who} saw drift: {', '.join(found)}" if found else f"{who} saw a launch running as it was attested"
+
+
+def _canary_reported(who: str, body: dict[str, Any], names: Names) -> str:
+    told = {
+        "PASSED": "every attack was refused for its own reason",
+        "WARNED": "the positive control failed, so the run proves nothing",
+        "FAILED": "an attack was not refused as it must be",
+    }
+    return f"{who} ran the canaries: {told[body['result']]}"
+
+
+def _server_started(who: str, body: dict[str, Any], names: Names) -> str:
+    wrong = len(body["packages"]["wrong"])
+    damaged = f"; {wrong} installed files are not what was installed" if wrong else ""
+    return f"{body['software']} started ({body['process']}){damaged}"
+
+
 def _paused(body: dict[str, Any], names: Names) -> str:
     if body["scope"] == "everything":
         return "everything"
@@ -203,6 +248,14 @@ SENTENCES: dict[str, _Say] = {
     "pause.set": _pause_set,
     "pause.lifted": _pause_lifted,
     "spend.corrected": _spend_corrected,
+    "service.registered": _service_registered,
+    "service.retired": _service_retired,
+    "launch.attested": _launch_attested,
+    "launch.refused": _launch_refused,
+    "launch.ended": _launch_ended,
+    "observation.recorded": _observation_recorded,
+    "canary.reported": _canary_reported,
+    "server.started": _server_started,
 }
 
 
@@ -212,6 +265,7 @@ def register() -> None:
         kinds.register(kind, _sentence(say))
     kinds.register_names("agent", lambda id: Agent.objects.filter(pk=id).values_list("name", flat=True).first())
     kinds.register_names("person", lambda id: Person.objects.filter(pk=id).values_list("name", flat=True).first())
+    kinds.register_names("service", lambda id: Service.objects.filter(pk=id).values_list("name", flat=True).first())
     kinds.register_names("delegation", _delegation_name)
     kinds.register_search(_search)
 

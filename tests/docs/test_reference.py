@@ -25,7 +25,7 @@ TAG = re.compile(r"^imprimatur[/-][a-z-]+[/-]v[0-9]+(?=\x00|$)")
 # Never leave the machine that computes them: what they hash is compared with itself only.
 PRIVATE_TAGS = {
     "imprimatur/call/v1",
-    "imprimatur/history-snapshot/v4",
+    "imprimatur/history-snapshot/v5",
     "imprimatur/idempotency/v1",
 }
 

@@ -29,6 +29,9 @@ AGENT_KEY = KeyPair.from_seed(b"a" * 32)
 AGENT = ids.agent_id(AGENT_KEY.public_key)
 PERSON_KEY = KeyPair.from_seed(b"p" * 32)
 SECOND_PERSON_KEY = KeyPair.from_seed(b"q" * 32)
+SERVICE_KEY = KeyPair.from_seed(b"s" * 32)
+SERVICE = ids.service_id(SERVICE_KEY.public_key)
+LAUNCH = "lau_01jd4k4q00abcdefghjkmnpqrs"
 REQUEST = "act_01jd4k4q00abcdefghjkmnpqrs"
 CHANGE = "chg_01jd4k4q00abcdefghjkmnpqrs"
 IDEMPOTENCY_KEY = "run-1:call-1"
@@ -392,6 +395,39 @@ def bodies() -> dict[str, dict[str, Any]]:
             "count": 2,
             "reason": "older than 90 days",
             "before": at(),
+        },
+        "service.registered": {
+            "service": SERVICE,
+            "name": "box one",
+            "role": "monitor",
+            "public_key": b64u(SERVICE_KEY.public_key),
+            "thumbprint": SERVICE_KEY.thumbprint,
+            "vkey": "desk.example.org+00000000+AQ==",
+        },
+        "service.retired": {"service": SERVICE, "reason": "replaced"},
+        "launch.attested": {"launch": LAUNCH, "agent": AGENT, "statement": "{}"},
+        "launch.refused": {
+            "reasons": [{"code": "unsafe-flag", "message": "--debug"}],
+            "digest": DIGEST,
+            "statement": "{}",
+        },
+        "launch.ended": {"launch": LAUNCH, "how": "exited", "code": 0},
+        "observation.recorded": {
+            "statement": "{}",
+            "matched": True,
+            "findings": [{"code": "seccomp-missing", "expected": "2", "found": "0", "pid": 7}],
+        },
+        "canary.reported": {"statement": "{}", "result": "PASSED"},
+        "server.started": {
+            "software": "imprimatur 0.1.0",
+            "process": "web",
+            "packages": {"checked": 2, "wrong": []},
+            "lock": DIGEST,
+            "settings": DIGEST,
+            "options": ["IMPRIMATUR_SINKS"],
+            "tree": DIGEST,
+            "commit": "ab" * 20,
+            "provenance": {"statement": DIGEST, "builder": "builder"},
         },
         "log.shipped": {"sink": "archive", "size": 9, "root": DIGEST},
         "log.key_added": {"log_vkey": "desk.example.org+00000000+AQ==", "reason": "yearly"},

@@ -64,7 +64,8 @@ def test_a_missing_trigger_is_noticed_at_start(db):
 
 
 def test_every_kind_of_this_room_has_a_sentence_that_names_people_and_agents(cast, held):
-    rooms = ("person.", "agent.", "delegation.", "tool.", "policy.", "pause.", "spend.", "change.")
+    rooms = ("person.", "agent.", "delegation.", "tool.", "policy.", "pause.", "spend.", "change.", "service.")
+    rooms += ("launch.", "observation.", "canary.", "server.")
     assert {kind for kind in KINDS if kind.startswith(rooms)} == set(sentences.SENTENCES)
     log.commit(login_reset.apply, login_reset.Command(cast.people["rui"], login_reset.SECOND_FACTOR, by=cast.ada))
     lost = cast.vouch(cast.enrolled_ssh("ada"), by="ada")

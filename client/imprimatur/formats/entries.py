@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from imprimatur.formats import binding, canonical, delegation, digests, selection, signing
+from imprimatur.formats import attestation, binding, canonical, delegation, digests, selection, signing
 from imprimatur.formats.shapes import (
     Amount,
     Binary,
@@ -113,6 +113,10 @@ SIGNED = Obj({"statement": Text(max=16_384), "evidence": EVIDENCE})
 
 _CHANGE = Id("chg")
 _HOLD = Id("hld")
+_SERVICE = Id("sv")
+_LAUNCH = Id("lau")
+# The exact text of an envelope with at most `attestation.MAX_PAYLOAD` bytes of payload in it.
+_STATEMENT = Text(max=attestation.MAX_PAYLOAD * 4 // 3 + 1_000)
 _DECISION_KEY = Obj({"keyid": Text(min=64, max=64, pattern=r"[0-9a-f]+"), "public": _PUBLIC_KEY})
 _WITHDRAWN = OneOf("EXPIRED", "RECALLED", "INVALIDATED")
 _OUTCOME = OneOf("SUCCEEDED", "FAILED", "UNREPORTED")
@@ -285,6 +289,41 @@ KINDS: dict[str, Obj] = {
     ),
     "spend.corrected": Obj({"delegation": Digest(), "amount": Amount(), "unit": delegation.UNIT, "reason": _REASON}),
     "comment.added": Obj({"request": _REQUEST, "comment": Commitment()}),
+    "service.registered": Obj(
+        {
+            "service": _SERVICE,
+            "name": _LABEL,
+            "role": OneOf(*attestation.ROLES),
+            "public_key": _PUBLIC_KEY,
+            "thumbprint": _THUMBPRINT,
+        },
+        {"vkey": Text(max=512)},
+    ),
+    "service.retired": Obj({"service": _SERVICE, "reason": _REASON}),
+    "launch.attested": Obj({"launch": _LAUNCH, "agent": Id("ag"), "statement": _STATEMENT}),
+    "launch.refused": Obj(
+        {"reasons": ListOf(attestation.REASON, max=32, min=1), "digest": Digest()}, {"statement": _STATEMENT}
+    ),
+    "launch.ended": Obj({"launch": _LAUNCH, "how": OneOf("exited", "killed", "lost")}, {"code": Int(0, 255)}),
+    "observation.recorded": Obj(
+        {"statement": _STATEMENT, "matched": Bool(), "findings": ListOf(attestation.FINDING, max=64)}
+    ),
+    "canary.reported": Obj({"statement": _STATEMENT, "result": OneOf("PASSED", "WARNED", "FAILED")}),
+    "server.started": Obj(
+        {
+            "software": _LABEL,
+            "process": _LABEL,
+            "packages": Obj({"checked": Int(), "wrong": ListOf(Text(max=300), max=50)}),
+            "lock": Digest(),
+            "settings": Digest(),
+            "options": ListOf(_NAME, max=200, unique=True),
+            "tree": Digest(),
+        },
+        {
+            "commit": Text(min=40, max=64, pattern=r"[0-9a-f]+"),
+            "provenance": Obj({"statement": Digest(), "builder": _LABEL}),
+        },
+    ),
     "door.rejected": Obj({"key": _NAME, "minute": Time(), "codes": MapOf(Int(1), max=64, key=_CODE)}),
     "bundle.issued": Obj({"bundle": _NAME, "manifest": Digest(), "size": Int(), "filters": selection.SHAPE}),
     "export.taken": Obj(

@@ -1,4 +1,4 @@
-"""Identifiers: time-ordered ones for things that happen, and key-derived ones for agents."""
+"""Identifiers: time-ordered ones for things that happen, and key-derived ones for agents and services."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import datetime
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _PREFIX = re.compile(r"[a-z]{2,8}")
 _ULID = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")
-_AGENT = re.compile(r"ag_[a-z2-7]{32}")
+_KEY_DERIVED = re.compile(r"(ag|sv)_[a-z2-7]{32}")
 
 
 def new_id(prefix: str, when: datetime) -> str:
@@ -28,11 +28,11 @@ def new_id(prefix: str, when: datetime) -> str:
 
 
 def is_id(prefix: str, text: object) -> bool:
-    """Whether ``text`` is an id with this prefix; ``ag`` ids have the form of :func:`agent_id`."""
+    """Whether ``text`` is an id with this prefix; ``ag`` and ``sv`` ids have the form of :func:`agent_id`."""
     if not isinstance(text, str):
         return False
-    if prefix == "ag":
-        return _AGENT.fullmatch(text) is not None
+    if prefix in ("ag", "sv"):
+        return text.startswith(f"{prefix}_") and _KEY_DERIVED.fullmatch(text) is not None
     head, _, tail = text.partition("_")
     return head == prefix and _ULID.fullmatch(tail) is not None
 
@@ -42,6 +42,16 @@ def agent_id(public_key: bytes) -> str:
 
     ``ag_`` and the first 20 bytes of SHA-256 in lower-case base32 (RFC 4648).
     """
+    return "ag_" + _of_key(public_key)
+
+
+def service_id(public_key: bytes) -> str:
+    """The id of the service (orchestrator, monitor, canary runner) whose one public key this is: ``sv_`` and the same
+    32 characters that an agent's id would have."""
+    return "sv_" + _of_key(public_key)
+
+
+def _of_key(public_key: bytes) -> str:
     if len(public_key) != 32:
         raise ValueError("an Ed25519 public key has 32 bytes")
-    return "ag_" + base64.b32encode(hashlib.sha256(public_key).digest()[:20]).decode("ascii").lower()
+    return base64.b32encode(hashlib.sha256(public_key).digest()[:20]).decode("ascii").lower()

@@ -79,6 +79,8 @@ AUTHORITY = frozenset(
         "grant.issued",
         "grant.revoked",
         "spend.corrected",
+        "service.registered",
+        "service.retired",
     }
 )
 """The kinds of entries that change who may do what."""
@@ -96,6 +98,12 @@ BOOKKEEPING = frozenset(
         "hold.placed",
         "hold.lifted",
         "openings.erased",
+        "launch.attested",
+        "launch.refused",
+        "launch.ended",
+        "observation.recorded",
+        "canary.reported",
+        "server.started",
     }
 )
 """The kinds that are about no one request and change nobody's authority."""

@@ -58,6 +58,9 @@ SHAPE = shapes.Obj(
         "freeze": freeze.SHAPE,
         "ask": asking.SHAPE,
         "grants": shapes.Bool(),
+        "respond": shapes.Obj(
+            {}, {"drift": shapes.OneOf("alert", "suspend"), "canary": shapes.OneOf("alert", "pause")}
+        ),
     },
 )
 

@@ -173,6 +173,18 @@ class Request:
 
 
 @dataclass
+class Service:
+    """A service with its one key; ``size`` and ``hashes`` are the tree of all that it signed."""
+
+    role: str
+    public_key: str
+    thumbprint: str
+    retired: str = ""
+    size: int = 0
+    hashes: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Totals:
     """Counts for reports. They never decide anything."""
 
@@ -221,6 +233,7 @@ class Facts:
     invitations: dict[str, dict[str, str]] = field(default_factory=dict)
     agents: dict[str, Agent] = field(default_factory=dict)
     agent_keys: dict[str, str] = field(default_factory=dict)
+    services: dict[str, Service] = field(default_factory=dict)
     delegations: dict[str, Delegation] = field(default_factory=dict)
     forgotten_delegations: int = 0
     tools: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -266,10 +279,12 @@ class Facts:
             name: Request(**{**item, "ballots": [Ballot(**ballot) for ballot in item["ballots"]]})
             for name, item in rest.pop("requests").items()
         }
+        services = {name: Service(**item) for name, item in rest.pop("services").items()}
         totals = Totals(**rest.pop("totals"))
         return cls(
             people=people,
             agents=agents,
+            services=services,
             changes=changes,
             grants=grants,
             delegations=delegations,

@@ -22,6 +22,7 @@ from imprimatur.verify import (
     person_keys,
     reviews,
     rulebook,
+    services,
     signatures,
     sweeps,
     votes,
@@ -32,7 +33,7 @@ from imprimatur.verify.rulebook import BrokenRule
 __all__ = ["BrokenRule", "History"]
 
 MAX_ENVELOPE = 65_535
-SNAPSHOT = "imprimatur/history-snapshot/v4"
+SNAPSHOT = "imprimatur/history-snapshot/v5"
 _HOUSEKEEPING = 512
 
 Handler = Callable[[Facts, Mapping[str, Any]], None]
@@ -49,6 +50,7 @@ HANDLERS: dict[str, Handler] = {
     **grants.HANDLERS,
     **sweeps.HANDLERS,
     **log_keys.HANDLERS,
+    **services.HANDLERS,
 }
 
 

@@ -38,6 +38,8 @@ _ADMIN_ONLY = frozenset(
         "spend.corrected",
         "hold.placed",
         "hold.lifted",
+        "service.registered",
+        "service.retired",
     }
 )
 _CONSOLE_MAY = frozenset(

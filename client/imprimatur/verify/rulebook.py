@@ -104,6 +104,21 @@ HOLD = Rule(42, "hold", "What a legal hold covers is not erased; nothing is eras
 LOG_KEY = Rule(
     43, "log-key", "A decision key is followed by one that it names and that proves itself; no key has two uses."
 )
+SERVICE = Rule(
+    44,
+    "service",
+    "A service has a key of its own from an admin, keeps to its role, and numbers all that it signs in one tree.",
+)
+LAUNCH = Rule(
+    45,
+    "launch",
+    "A launch is of a live agent under the grants and policy in force, from safe configuration that admins signed.",
+)
+OBSERVATION = Rule(46, "observation", "What was observed is entered with all in which it differs from its launch.")
+CANARY = Rule(47, "canary", "A run of the canaries is entered with the result that its attempts give.")
+RESPONSE = Rule(
+    48, "response", "The server suspends or pauses by itself only over a finding, where the policy in force says so."
+)
 
 RULES: tuple[Rule, ...] = tuple(
     sorted((item for item in list(globals().values()) if isinstance(item, Rule)), key=lambda rule: rule.number)
