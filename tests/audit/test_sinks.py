@@ -186,8 +186,9 @@ def test_a_changed_byte_is_an_alarm_until_everything_was_read_back(
         append(2)
         rounds_until(one, lambda: state().held == 3)
     good = path.read_bytes()
-    place = good.index(b'"index":1')
-    path.write_bytes(good[: place - 9] + b"A" + good[place - 8 :])
+    place = good.index(b'"index":1') - 9  # in the signature, which is another one each time
+    wrong = good[:place] + (b"B" if good[place : place + 1] == b"A" else b"A")
+    path.write_bytes(wrong + good[place + 1 :])
     SinkState.objects.update(held_at=None)
     with caplog.at_level(logging.CRITICAL), shipping_to(settings, f"copy@file://{path}") as one:
         row = rounds_until(one, lambda: state().error and state())
@@ -197,7 +198,7 @@ def test_a_changed_byte_is_an_alarm_until_everything_was_read_back(
         rounds_until(one, lambda: state().sent == 4)  # what comes is still sent
         assert state().error == row.error
     changed = path.read_bytes()
-    assert changed.startswith(good[: place - 9] + b"A"), "never repaired in silence"
+    assert changed.startswith(wrong), "never repaired in silence"
     with shipping_to(settings, f"copy@file://{path}") as one:
         rounds_until(one, lambda: state().failures > row.failures)
         assert state().error == row.error
