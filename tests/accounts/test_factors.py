@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal import auth as totp
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
@@ -28,6 +30,13 @@ def fresh_limits() -> None:
     cache.clear()
 
 
+@pytest.fixture(autouse=True)
+def within_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A code must not change between being shown and being typed: for codes, the clock stands still."""
+    now = time.time()
+    monkeypatch.setattr(totp, "time", SimpleNamespace(time=lambda: now))
+
+
 @pytest.fixture
 def rui(world: World) -> Person:
     world.rui.user.set_password(PASSWORD)
@@ -37,7 +46,7 @@ def rui(world: World) -> Person:
 
 def code_of(secret: str, *, off: int = 0) -> str:
     """What an app shows now, or ``off`` periods of half a minute from now."""
-    return format_hotp_value(hotp_value(secret, int(time.time()) // 30 + off))
+    return format_hotp_value(hotp_value(secret, int(totp.time.time()) // 30 + off))
 
 
 def set_up_app(person: Person) -> str:
