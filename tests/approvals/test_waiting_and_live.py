@@ -39,7 +39,7 @@ async def test_subscribers_are_called_on_the_loop_and_a_dead_redis_breaks_nothin
     try:
         hub.subscribe(lambda event: heard.set())
         threading.Thread(target=hub.publish, args=(live.Event("request", "act_1", 2),)).start()
-        await asyncio.wait_for(heard.wait(), 5)
+        await asyncio.wait_for(heard.wait(), 60)
     finally:
         await asyncio.to_thread(hub.stop)
 

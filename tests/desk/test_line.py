@@ -16,6 +16,7 @@ from approvals.consumers import LiveConsumer
 from tests.conftest import World, build_world
 
 pytestmark = pytest.mark.django_db(transaction=True)
+PATIENCE = 60  # seconds; only a line that is broken takes them
 
 
 class Line(ApplicationCommunicator):
@@ -27,10 +28,10 @@ class Line(ApplicationCommunicator):
 
     async def connect(self) -> None:
         await self.send_input({"type": "websocket.connect"})
-        assert (await self.receive_output(5))["type"] == "websocket.accept"
+        assert (await self.receive_output(PATIENCE))["type"] == "websocket.accept"
 
     async def hear(self) -> dict[str, Any]:
-        message = await self.receive_output(5)
+        message = await self.receive_output(PATIENCE)
         assert message["type"] == "websocket.send", message
         return json.loads(message["text"])
 
@@ -39,7 +40,7 @@ class Line(ApplicationCommunicator):
 
     async def leave(self) -> None:
         await self.send_input({"type": "websocket.disconnect", "code": 1000})
-        await self.wait(5)
+        await self.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def signed_in(world: World, name: str) -> str:
 
 async def refused(communicator: Line) -> int:
     await communicator.connect()
-    message = await communicator.receive_output(5)
+    message = await communicator.receive_output(PATIENCE)
     assert message["type"] == "websocket.close"
     return int(message["code"])
 
@@ -93,7 +94,7 @@ async def test_a_role_that_is_taken_away_closes_the_line_before_the_next_word(wo
     await communicator.hear()
     await sync_to_async(world_kept.rui.user.groups.clear)()
     live.hub.publish(live.Event("request", "act_1", 2))
-    message = await communicator.receive_output(5)
+    message = await communicator.receive_output(PATIENCE)
     assert (message["type"], message["code"]) == ("websocket.close", 4401)
 
 
@@ -106,6 +107,6 @@ async def test_a_session_that_ended_closes_the_line_within_a_beat(
     await communicator.connect()
     await communicator.hear()
     await sync_to_async(SessionStore(session).delete)()
-    while (message := await communicator.receive_output(5))["type"] != "websocket.close":
+    while (message := await communicator.receive_output(PATIENCE))["type"] != "websocket.close":
         assert message["type"] == "websocket.send"
     assert message["code"] == 4401

@@ -22,8 +22,8 @@ import sys
 from pathlib import Path
 from server import supervisor
 from server.supervisor import Child, Supervisor
-supervisor.STOP_AFTER = 0.5
-supervisor.SHORT_LIFE = 60.0
+supervisor.STOP_AFTER = float(sys.argv[2])
+supervisor.SHORT_LIFE = 3600.0
 folder = Path(sys.argv[1])
 def say(text):
     print(text, flush=True)
@@ -64,11 +64,11 @@ def up(name):
 
 
 @contextmanager
-def group(folder: Path, children: str) -> Iterator[subprocess.Popen[str]]:
-    """A supervisor over these children, in a process of its own."""
+def group(folder: Path, children: str, *, stop_after: float = 60.0) -> Iterator[subprocess.Popen[str]]:
+    """A supervisor over these children, in a process of its own. It kills who has not ended after ``stop_after`` s."""
     script = GROUP + f"sys.exit(Supervisor([{children}], say).run(lambda: say('ready')))"
     process = subprocess.Popen(
-        [sys.executable, "-c", script, str(folder)],
+        [sys.executable, "-c", script, str(folder), str(stop_after)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -98,18 +98,18 @@ def test_either_signal_stops_all_in_reverse_order(tmp_path: Path, number: int) -
         assert line(process) == "ready"
         pids = [pid_in(tmp_path / name) for name in ("one", "two", "three")]
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert (tmp_path / "ends").read_text(encoding="ascii").split() == ["three", "two", "one"]
         assert not [pid for pid in pids if alive(pid)]
 
 
 def test_a_child_that_does_not_want_to_end_is_ended(tmp_path: Path) -> None:
     children = "child('one', 'steady', ready=up('one')), child('two', 'stubborn', ready=up('two'))"
-    with group(tmp_path, children) as process:
+    with group(tmp_path, children, stop_after=0.5) as process:
         assert line(process) == "ready"
         pids = [pid_in(tmp_path / "one"), pid_in(tmp_path / "two")]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert not [pid for pid in pids if alive(pid)]
 
 
@@ -147,7 +147,7 @@ def test_a_child_that_never_gets_ready_ends_the_start(tmp_path: Path) -> None:
     children = "child('one', 'steady', ready=up('one')), child('short', 'short', ready=lambda: False)"
     with group(tmp_path, children) as process:
         assert line(process) == "short did not start; see its message above."
-        assert process.wait(20) == 1
+        assert process.wait(60) == 1
         assert not alive(pid_in(tmp_path / "one"))
 
 
