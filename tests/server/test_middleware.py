@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from django.core.cache import cache
 from django.db import InterfaceError, OperationalError
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -42,6 +43,7 @@ ADDRESSES = sorted(set(addresses(get_resolver("server.urls").url_patterns)))
 @pytest.fixture(autouse=True)
 def own_host(settings) -> None:
     settings.ALLOWED_HOSTS = ["testserver"]
+    cache.clear()  # how often anybody of before tried to sign in
 
 
 NO_WEBAUTHN = "publickey-credentials-get=(), publickey-credentials-create=()"
