@@ -20,12 +20,12 @@ class Line:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
 
-    def next(self, seconds: float = 20) -> list[dict[str, Any]]:
+    def next(self, seconds: float = 60) -> list[dict[str, Any]]:
         """What the next message says has changed. Raises TimeoutError, and ConnectionClosed when the line ended."""
         changed: list[dict[str, Any]] = json.loads(self.socket.recv(timeout=seconds))["changed"]
         return changed
 
-    def hears(self, request: str, seconds: float = 20) -> None:
+    def hears(self, request: str, seconds: float = 60) -> None:
         """Wait until a message names this request."""
         deadline = time.monotonic() + seconds
         while not any(one["id"] == request for one in self.next(max(0.01, deadline - time.monotonic()))):
@@ -41,6 +41,6 @@ def open_line(desk: Installation, visitor: Visitor | None, origin: str | None = 
         origin=desk.url if origin is None else origin,  # type: ignore[arg-type]  # a NewType of str
         additional_headers={"Cookie": cookies} if cookies else {},
         ping_interval=None,
-        open_timeout=20,
+        open_timeout=60,
     ) as socket:
         yield Line(socket)

@@ -13,7 +13,7 @@ from tests.faults.group import Robo, payloads
 from tests.installation import Installation, eventually
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, WebSocketRoute
+    from playwright.sync_api import Browser, Page, Route, WebSocketRoute
 
     from imprimatur.client.answers import Decision
 
@@ -81,6 +81,11 @@ def test_a_page_that_gets_no_socket_asks_instead(desk: Installation, robo: Robo,
     page.context.close()
 
 
+def posts(route: Route) -> bool:
+    """Whether somebody's answer is on its way."""
+    return route.request.method == "POST"
+
+
 @pytest.mark.parametrize("acts", [("approve", "deny"), ("approve", "approve")], ids="-".join)
 def test_of_two_people_who_click_at_once_one_wins_and_the_other_is_told(
     desk: Installation, robo: Robo, browser: Browser, acts: tuple[str, str]
@@ -92,9 +97,14 @@ def test_of_two_people_who_click_at_once_one_wins_and_the_other_is_told(
         page.goto(f"{desk.url}/requests/{asked.id}/{act}/")
         if act == "deny":
             page.locator("textarea[name=reason]").fill("Not this one.")
+    # Both are on their way before either is answered.
+    held: list[Route] = []
     for page in pages:
-        # Both are on their way before either is answered.
-        page.evaluate("setTimeout(() => document.querySelector('form[method=post] .acts button').click(), 300)")
+        page.route(lambda url: asked.id in url, lambda route: held.append(route) if posts(route) else route.continue_())
+        page.evaluate("document.querySelector('form[method=post] .acts button').click()")
+    eventually(lambda: [page.title() for page in pages] and len(held) == len(pages))
+    for route in held:
+        route.continue_()
 
     def over(page: Page) -> bool:
         return page.url.rstrip("/").endswith(asked.id) or page.locator(".problem[role=alert]:visible").count() > 0

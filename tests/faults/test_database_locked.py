@@ -41,9 +41,9 @@ def held(desk: Installation) -> Iterator[None]:
 def test_a_locked_database_decides_nothing_and_says_busy(desk: Installation, robo: Robo, visit: type[Visitor]) -> None:
     agent, rui = robo.raw(), visit(desk, "rui")
     asked = agent.delete("/project/reports/locked.csv").json
-    size = log_size(desk)
-    key = "while-locked-" + str(size)
     with held(desk):
+        size = log_size(desk)  # from here on nobody writes
+        key = "while-locked-" + str(size)
         refused = agent.read("/project/src/cart.js", key=key)
         assert (refused.status, refused.code) == (503, "busy")
         assert int(refused.headers["retry-after"]) > 0

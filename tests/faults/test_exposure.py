@@ -71,7 +71,8 @@ def test_invariant_11_no_other_user_of_this_machine_reads_the_data(desk: Install
     assert mode(data / "demo" / "ada_ed25519") == 0o600
     assert mode(data / "run" / "redis.sock") & 0o077 == 0
     for path in (*data.glob("imprimatur.sqlite3*"), *(data / "inbox").iterdir(), *(data / "redis").rglob("*")):
-        assert mode(path) & 0o077 == 0, path
+        with suppress(FileNotFoundError):  # what Redis and the inbox keep for a moment only
+            assert mode(path) & 0o077 == 0, path
 
 
 def test_invariant_11_no_secret_is_in_what_the_installation_prints_or_logs(desk: Installation) -> None:

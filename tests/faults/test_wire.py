@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from tests.door.agent import PREFIX, Answer
-from tests.faults.group import RawAgent, Robo, connection, log_size, payloads, status_of
+from tests.faults.group import RawAgent, Robo, connection, log_size, said_since, status_of
 from tests.installation import Installation
 
 pytestmark = pytest.mark.e2e
@@ -25,7 +25,7 @@ def agent(desk: Installation, robo: Robo) -> Iterator[RawAgent]:
     """The agent, and afterwards a look at the log: the test's calls asked, decided and redeemed nothing."""
     size = log_size(desk)
     yield robo.raw()
-    kinds = {entry["kind"] for entry in payloads(desk, size)}
+    kinds = {entry["kind"] for entry in said_since(desk, size)}
     assert not kinds & {"action.requested", "action.decided", "action.redeemed", "vote.cast"}
 
 
@@ -66,7 +66,7 @@ def test_a_signed_request_counts_once(desk: Installation, robo: Robo) -> None:
     second = agent.send("POST", path, headers, body)
     assert (second.status, second.code) == (401, "replayed")
     assert "receipt" not in second.json
-    assert not [entry for entry in payloads(desk, size) if entry["kind"] == "action.decided"]
+    assert not [entry for entry in said_since(desk, size) if entry["kind"] == "action.decided"]
 
 
 def test_a_key_nobody_enrolled_is_nobody(agent: RawAgent) -> None:

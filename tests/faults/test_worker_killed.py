@@ -22,20 +22,31 @@ def horse_of(worker: int) -> int:
     return int(found[0]) if found else 0
 
 
+def state_of(pid: int) -> str:
+    """The state of a process in one letter, as the kernel says it; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
 def caught_building(desk: Installation, audra: Visitor) -> tuple[str, int, int]:
     """Ask for bundles until one is stopped in the middle. Returns its id, the worker and the process that builds it."""
     worker, folder = children(desk)["worker"], desk.data / "bundles"
-    for _ in range(8):
+    for _ in range(20):
         assert audra.post("/evidence/ask", "/evidence/").status_code == 200
         [(bundle,)] = rows(desk, "select id from audit_bundle order by asked_at desc limit 1")
         whole = folder / f"{bundle}.zip"
         eventually(lambda: list(folder.glob(f".bundle-{bundle}-*")) or whole.exists(), every=0.001)  # noqa: B023
         horse = horse_of(worker)
-        with suppress(ProcessLookupError):
-            os.kill(horse or worker, signal.SIGSTOP)
-        if horse and not whole.exists():
-            return bundle, worker, horse
-        os.kill(worker, signal.SIGCONT)
+        if horse:
+            with suppress(ProcessLookupError):
+                os.kill(horse, signal.SIGSTOP)
+            eventually(lambda: state_of(horse) in {"T", "Z", ""}, every=0.001)  # noqa: B023
+            if state_of(horse) == "T" and not whole.exists():
+                return bundle, worker, horse
+            with suppress(ProcessLookupError):
+                os.kill(horse, signal.SIGCONT)
         finished(desk)
     raise AssertionError("no bundle was caught in the making")
 
@@ -58,7 +69,7 @@ def test_a_bundle_whose_worker_was_killed_is_never_offered_and_says_so(
         os.kill(pid, signal.SIGKILL)
 
     again(desk, "worker", worker)
-    eventually(lambda: rows(desk, "select state from audit_bundle where id = ?", bundle) == [("failed",)])
+    eventually(lambda: rows(desk, "select state from audit_bundle where id = ?", bundle) == [("failed",)], seconds=90)
     page = audra.get("/evidence/").text
     assert "ended before it was done" in page
     assert f"/evidence/bundles/{bundle}/download" not in page
