@@ -6,6 +6,8 @@ has a login and no role. Twin holds a stolen copy of nothing: a second agent tha
 
 from __future__ import annotations
 
+import copy
+import json
 import secrets
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,18 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
+from approvals import eligibility, routing
+from approvals.door import limits, rejections
+from approvals.views import terminal
 from audit import published, signer
 from audit.log import commit, utc_now
 from audit.publisher import Publisher
 from governance.actions import issue_delegation
 from governance.models import Agent, Delegation, Person
+from governance.views import signed, terminal_keys
 from imprimatur.formats import delegation as formats
 from imprimatur.formats import sshsig
 from imprimatur.formats.encoding import b64, b64u
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.timestamps import format_time
-from tests import append_only
+from tests import append_only, templates
 from tests.signers import Signers
 
 append_only.let_tests_flush()
@@ -50,6 +57,10 @@ SCOPE = [
     "email:send:example.org",
     "payment:send:vendor",
 ]
+
+
+READ_ONCE = (eligibility.origin_of, eligibility.single_human, routing.levels_of)
+"""Kept for ever, since no statement changes what it was read from: unless a test does, behind the application's back."""
 
 
 @dataclass
@@ -149,26 +160,44 @@ class World(Signers):
         return delegation
 
 
+@pytest.fixture(autouse=True, scope="session")
+def settled() -> Iterator[None]:
+    """What holds for all tests of the installation they live in."""
+    with override_settings(
+        REALM=REALM,
+        # Slow hashing protects real passwords; here it would only slow down every test that brings in the cast.
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        ORIGINS=["http://testserver", "http://localhost:8000"],
+        RP_ID="localhost",
+        ATTESTATION_ROOTS="",
+        ALLOWED_HOSTS=["testserver", "localhost"],
+    ):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def folders(tmp_path: Path, settings: Any) -> Iterator[Path]:
-    """Every test has data folders of its own, and no key of another test in memory."""
+    """Every test has data folders of its own, and nothing in memory of another: no key, no count, nobody's standing."""
     settings.DATA_DIR = tmp_path
     settings.LOG_DIR = tmp_path / "log"
     settings.KEYS_DIR = tmp_path / "keys"
     settings.INBOX_DIR = tmp_path / "inbox"
     settings.BUNDLES_DIR = tmp_path / "bundles"
-    settings.REALM = REALM
-    # Slow hashing protects real passwords; here it would only slow down every test that brings in the cast.
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    settings.ORIGINS = ["http://testserver", "http://localhost:8000"]
-    settings.RP_ID = "localhost"
-    settings.ATTESTATION_ROOTS = ""
-    settings.ALLOWED_HOSTS = ["testserver", "localhost"]
-    signer.forget()
-    published.forget()
+    _forget()
     yield tmp_path
+    _forget()
+
+
+def _forget() -> None:
     signer.forget()
     published.forget()
+    for limiter in (limits.addresses, limits.keys, limits.rejected):
+        limiter.clear()
+    for limit in (signed.limit, terminal_keys.limit, terminal.limit):
+        limit.forget()
+    rejections.clear()
+    for read in READ_ONCE:
+        read.cache_clear()
 
 
 def ssh_line(key: KeyPair) -> str:
@@ -197,13 +226,23 @@ def build_world(policy: dict[str, Any] | None = None) -> World:
     return world
 
 
+def begun_world(policy: dict[str, Any] | None = None) -> World:
+    """The same, put back from a template where there is one: see `tests.templates`."""
+    return templates.begun(("world", json.dumps(policy)), lambda: build_world(policy), _again)
+
+
+def _again(world: World) -> World:
+    people, agents, delegation = copy.deepcopy((world.people, world.agents, world.delegation))
+    return World(world.realm, people, agents, dict(world.keys), dict(world.ssh), delegation)
+
+
 @pytest.fixture
 def world(db: None) -> World:
     """A begun installation under the demo policy (a session's answer counts)."""
-    return build_world()
+    return begun_world()
 
 
 @pytest.fixture
 def make_world(db: None) -> Callable[..., World]:
     """The same with another policy."""
-    return build_world
+    return begun_world

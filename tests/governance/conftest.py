@@ -1,13 +1,13 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from audit import published, signer
+from audit import signer
 from audit.models import Entry
 from governance import begin
 from governance.errors import Refused
@@ -15,32 +15,12 @@ from imprimatur.formats import dsse, entries
 from imprimatur.rules.policy import DEMO_POLICY
 from imprimatur.rules.tools import DEFAULT_TOOLS
 from imprimatur.verify.history import History
+from tests import templates
 from tests.governance.cast import REALM, Cast
 
 
-@pytest.fixture
-def folders(tmp_path: Path, settings) -> Iterator[Path]:
-    settings.DATA_DIR = tmp_path
-    settings.KEYS_DIR = tmp_path / "keys"
-    settings.LOG_DIR = tmp_path / "log"
-    settings.INBOX_DIR = tmp_path / "inbox"
-    settings.REALM = REALM
-    settings.ORIGINS = ["http://testserver", "http://localhost:8000"]
-    settings.RP_ID = "localhost"
-    settings.ATTESTATION_ROOTS = ""
-    settings.PASSWORD_HASHERS = [
-        "django.contrib.auth.hashers.MD5PasswordHasher"
-    ]  # the slow ones are for real passwords
-    signer.forget()
-    published.forget()
-    yield tmp_path
-    signer.forget()
-    published.forget()
-
-
-@pytest.fixture
-def bare_cast(db, folders: Path) -> Cast:
-    """Ada has begun the installation, added the others, and enrolled robo and helper, who hold nothing yet."""
+def build_cast() -> Cast:
+    """Begin an installation and bring in the cast. Needs an empty database."""
     begun = begin.begin_installation(
         [begin.Newcomer("ada", ("admin",))], REALM, DEMO_POLICY, list(DEFAULT_TOOLS.values())
     )
@@ -51,6 +31,17 @@ def bare_cast(db, folders: Path) -> Cast:
     found.agent("robo")
     found.agent("helper")
     return found
+
+
+def _again(cast: Cast) -> Cast:
+    people, agents = copy.deepcopy((cast.people, cast.agents))
+    return Cast(people, agents, dict(cast.keys), dict(cast.ssh))
+
+
+@pytest.fixture
+def bare_cast(db) -> Cast:
+    """Ada has begun the installation, added the others, and enrolled robo and helper, who hold nothing yet."""
+    return templates.begun("cast", build_cast, _again)
 
 
 @pytest.fixture
