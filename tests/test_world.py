@@ -49,9 +49,9 @@ def test_a_template_is_not_for_another_time_nor_for_other_settings(db: None, set
         settings.DATA_DIR.mkdir()
         settings.LOG_DIR, settings.KEYS_DIR = settings.DATA_DIR / "log", settings.DATA_DIR / "keys"
         signer.forget()
-        with transaction.atomic():
-            robo = begun_world().robo.id
-            transaction.set_rollback(True)
+        before = transaction.savepoint()
+        robo = begun_world().robo.id
+        transaction.savepoint_rollback(before)
         return robo
 
     now = utc_now()
