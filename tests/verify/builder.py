@@ -12,6 +12,7 @@ from typing import Any
 
 from imprimatur import cards
 from imprimatur.formats import (
+    attestation,
     binding,
     canonical,
     checkpoint,
@@ -66,6 +67,9 @@ LOG_KEY = key("log")
 DECISION_KEY = key("decision")
 ROBO = key("robo")
 CHILD = key("child")
+SERVICE_KEYS = {role: key(role) for role in attestation.ROLES}
+NODE = {"name": "box", "kernel": "6.1.0", "boot": "b0"}
+INODES = {name: 4_026_531_000 + place for place, name in enumerate(attestation.NAMESPACES)}
 
 ADA, RUI, ROSA, AUDRA, BO = (f"pe_0000000000000000000000000{letter}" for letter in "abcde")
 PEOPLE = [
@@ -191,6 +195,7 @@ class Log:
         self.openings: list[commitments.Opening] = []
         self.delegations: dict[str, dict[str, Any]] = {}
         self.decision_key = DECISION_KEY
+        self.trees: dict[str, merkle.CompactRange] = {}
         self._serial = 0
 
     # --- raw material -------------------------------------------------------------------------------------------
@@ -572,6 +577,127 @@ class Log:
         body = {"delegation": identifier, "reason": "over", "since": format_time(self.now)}
         return self.add("delegation.revoked", identifier, actor or by(ADA), body)
 
+    # --- services -----------------------------------------------------------------------------------------------
+
+    def service(
+        self, role: str, pair: KeyPair | None = None, actor: dict[str, str] | None = None, **changes: Any
+    ) -> str:
+        """An admin registers a service; its id."""
+        pair = pair or SERVICE_KEYS[role]
+        name = ids.service_id(pair.public_key)
+        body = {
+            "service": name,
+            "name": role,
+            "role": role,
+            "public_key": b64u(pair.public_key),
+            "thumbprint": pair.thumbprint,
+        }
+        self.add("service.registered", name, actor or by(ADA), {**body, **changes})
+        return name
+
+    def services(self) -> Log:
+        """One service of each role."""
+        for role in attestation.ROLES:
+            self.service(role)
+        return self
+
+    def retire(self, role: str) -> int:
+        name = ids.service_id(SERVICE_KEYS[role].public_key)
+        return self.add("service.retired", name, by(ADA), {"service": name, "reason": "replaced"})
+
+    def state(
+        self, typ: str, subjects: dict[str, str], fields: dict[str, Any], pair: KeyPair | None = None, **changes: Any
+    ) -> str:
+        """The text of a statement that the service for this type signs next; `changes` are of its predicate."""
+        pair = pair or SERVICE_KEYS[attestation.SIGNS[typ]]
+        tree = self.trees.setdefault(pair.thumbprint, merkle.CompactRange())
+        predicate = {
+            "realm": self.realm,
+            "service": ids.service_id(pair.public_key),
+            "own": {"size": tree.size, "root": f"sha256:{tree.root().hex()}"},
+            "at": format_time(self.now),
+            **fields,
+            **changes,
+        }
+        raw = attestation.seal(typ, subjects, predicate, pair)
+        tree.append(merkle.leaf_hash(raw))
+        return raw.decode()
+
+    def new_launch(self) -> str:
+        return ids.new_id("lau", self.now)[:14] + f"{self.serial():016d}"
+
+    def launch_statement(self, launch: str, pair: KeyPair = ROBO, **changes: Any) -> str:
+        """What the orchestrator attests before it starts this agent."""
+        effective = changes.pop("effective", {"agent": {"id": ids.agent_id(pair.public_key)}})
+        fields = {
+            "launch": launch,
+            "agent": ids.agent_id(pair.public_key),
+            "runtime": {"kind": "bwrap", "version": "0.8.0", "launched": True},
+            "command": ["/usr/bin/robo"],
+            "flags": ["--unshare-all"],
+            "executable": {"path": "/usr/bin/robo", "digest": digests.sha256(b"robo")},
+            "node": NODE,
+            "layers": [{"name": "base.toml", "digest": digests.sha256(b""), "text": "x = 1\n"}],
+            "merge": {"program": "merge", "digest": digests.sha256(b"merge")},
+            "effective": effective,
+            "delegations": [],
+            "policy": self.policy_digest,
+        }
+        signer = changes.pop("signer", None)
+        subjects = {"effective-config": hashlib.sha256(canonical.dumps(effective)).hexdigest()}
+        return self.state(attestation.LAUNCH, subjects, {**fields, **changes}, signer)
+
+    def launch(self, pair: KeyPair = ROBO, body: dict[str, Any] | None = None, **changes: Any) -> str:
+        """An attested launch; its id. `changes` are of the predicate, `body` is of the entry's."""
+        name = changes.pop("launch", "") or self.new_launch()
+        text = self.launch_statement(name, pair, **changes)
+        said = {"launch": name, "agent": ids.agent_id(pair.public_key), "statement": text, **(body or {})}
+        self.add("launch.attested", name, service_actor(attestation.ORCHESTRATOR), said)
+        return name
+
+    def end_launch(self, launch: str, how: str = "exited", actor: dict[str, str] | None = None) -> int:
+        body = {"launch": launch, "how": how}
+        return self.add("launch.ended", launch, actor or service_actor(attestation.ORCHESTRATOR), body)
+
+    def observe(
+        self, launch: str | None, matched: bool = True, findings: list[dict[str, Any]] | None = None, **changes: Any
+    ) -> int:
+        """What the monitor saw; `changes` are of the predicate."""
+        fields = {
+            "node": NODE,
+            "host": INODES,
+            "log": {"size": len(self.envelopes), "root": self.root_now()},
+            "processes": [],
+            **({} if launch is None else {"launch": launch}),
+        }
+        text = self.state(attestation.OBSERVATION, {"processes": "ab" * 32}, {**fields, **changes})
+        body = {"statement": text, "matched": matched, "findings": findings or []}
+        return self.add("observation.recorded", launch or "unknown", service_actor(attestation.MONITOR), body)
+
+    def canaries(self, result: str = "PASSED", stated: str = "", **changes: Any) -> int:
+        """A run of the canaries with this result; `stated` is what the entry says of it."""
+        fields = {
+            "result": result,
+            "configuration": [],
+            "passedTests": [],
+            "warnedTests": [],
+            "failedTests": [],
+            "from": format_time(self.now),
+            "every": 300,
+            "attempts": [],
+        }
+        text = self.state(attestation.CANARY, {"canaries": "ab" * 32}, {**fields, **changes})
+        body = {"statement": text, "result": stated or result}
+        return self.add("canary.reported", self.realm, service_actor(attestation.CANARIES), body)
+
+    def respond(self, **answers: str) -> str:
+        """Activate a policy under which the server answers by itself."""
+        before, self.policy = self.policy_digest, {**self.policy, "name": "Responds", "respond": answers}
+        self.policy_digest = policies.digest(self.policy)
+        document = {"policy": self.policy_digest, "number": 2, "document": self.policy, "replaces": before}
+        self.agreed("policy.activated", self.policy_digest, document)
+        return self.policy_digest
+
     # --- actions ------------------------------------------------------------------------------------------------
 
     def ask(
@@ -789,6 +915,11 @@ def by(person: str, pair: str = "", assurance: str = "H0") -> dict[str, str]:
 
 def agent_actor(pair: KeyPair) -> dict[str, str]:
     return {"type": "agent", "id": ids.agent_id(pair.public_key), "key": pair.thumbprint}
+
+
+def service_actor(role: str) -> dict[str, str]:
+    pair = SERVICE_KEYS[role]
+    return {"type": "service", "id": ids.service_id(pair.public_key), "key": pair.thumbprint}
 
 
 def standing() -> tuple[Log, str]:

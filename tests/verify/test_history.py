@@ -11,7 +11,7 @@ from imprimatur.formats import canonical, digests, ids, note
 from imprimatur.formats.timestamps import format_time
 from imprimatur.verify import rulebook
 from imprimatur.verify.history import History
-from tests.verify import builder, test_people_sign
+from tests.verify import builder, test_people_sign, test_services
 from tests.verify.builder import (
     ADA,
     AUDRA,
@@ -1046,7 +1046,7 @@ def test_a_history_with_this_fault_is_refused(rule: rulebook.Rule, name: str, ma
 
 
 def test_every_rule_has_a_history_that_breaks_it() -> None:
-    assert {rule for rule, _, _ in (*CASES, *test_people_sign.CASES)} == set(rulebook.RULES)
+    assert {rule for rule, _, _ in (*CASES, *test_people_sign.CASES, *test_services.CASES)} == set(rulebook.RULES)
 
 
 def test_rules_are_numbered_without_gaps_and_named_once() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from imprimatur.formats import ed25519, ids, keys
 from imprimatur.formats.encoding import un_b64u
 from imprimatur.formats.rotation import rotation_preimage
-from imprimatur.verify import people, rulebook, signatures
+from imprimatur.verify import people, responses, rulebook, signatures
 from imprimatur.verify.facts import Agent, AgentKey, Facts
 
 
@@ -34,6 +34,7 @@ def _enrolled(facts: Facts, entry: Mapping[str, Any]) -> None:
     facts.hold(body["agent"] not in facts.agents, rule, "this agent is enrolled already")
     facts.hold(body["thumbprint"] not in facts.agent_keys, rule, "this key is another agent's")
     facts.hold(body["thumbprint"] not in facts.person_thumbprints, rule, "this key is a person's")
+    facts.hold(not facts.is_services(body["thumbprint"]), rule, "this key is a service's")
     facts.hold(
         entry["actor"]["type"] != "agent" or entry["actor"]["id"] == body["agent"],
         rulebook.ACTOR,
@@ -72,6 +73,7 @@ def _rotated(facts: Facts, entry: Mapping[str, Any]) -> None:
     facts.hold(body["new"] == keys.thumbprint(public_key), rule, "the thumbprint is of another key")
     facts.hold(body["new"] not in facts.agent_keys, rule, "the new key was used before")
     facts.hold(body["new"] not in facts.person_thumbprints, rule, "the new key is a person's")
+    facts.hold(not facts.is_services(body["new"]), rule, "the new key is a service's")
     signed = rotation_preimage(
         realm=facts.realm, agent=body["agent"], old=body["old"], new=body["new"], public_key=body["public_key"]
     )
@@ -111,11 +113,12 @@ def _suspended(facts: Facts, entry: Mapping[str, Any]) -> None:
     if agent is None:
         facts.hold(False, rulebook.REVOCATION, "there is no such agent")
         return
-    facts.hold(
-        people.may_act_for(facts, entry["actor"], agent.owner),
-        rulebook.ACTOR,
-        "only its owner or an admin suspends an agent",
-    )
+    if not responses.over_drift(facts, entry):
+        facts.hold(
+            people.may_act_for(facts, entry["actor"], agent.owner),
+            rulebook.ACTOR,
+            "only its owner or an admin suspends an agent",
+        )
     facts.hold(not agent.suspended, rulebook.REVOCATION, "the agent was suspended before")
     signatures.act(facts, entry, "agent")
     agent.suspended = True
@@ -130,6 +133,7 @@ def _resumed(facts: Facts, entry: Mapping[str, Any]) -> None:
     facts.hold(agent.suspended, rulebook.REVOCATION, "the agent was not suspended")
     signatures.act(facts, entry, "agent")
     agent.suspended = False
+    responses.forget_drift(facts, entry["body"]["agent"])
 
 
 HANDLERS: dict[str, Callable[[Facts, Mapping[str, Any]], None]] = {

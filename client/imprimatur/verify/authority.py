@@ -12,11 +12,11 @@ from imprimatur.formats.encoding import un_b64u
 from imprimatur.formats.timestamps import format_time, parse_time
 from imprimatur.rules import chain as chains
 from imprimatur.rules import freeze, money, narrowing, policy, tools
-from imprimatur.verify import changes, people, rulebook, signatures
+from imprimatur.verify import changes, people, responses, rulebook, signatures
 from imprimatur.verify.facts import Delegation, Facts
 
 _KEEP = timedelta(days=1)
-_CHECKED_AGAIN = ("assurance", "single_human", "default_risk", "floors", "device_bound", "freeze", "grants")
+_CHECKED_AGAIN = ("assurance", "single_human", "default_risk", "floors", "device_bound", "freeze", "grants", "respond")
 _OF_RULES = ("tool", "action", "risk", "stages")
 
 
@@ -244,18 +244,33 @@ def _activated(facts: Facts, entry: Mapping[str, Any]) -> None:
     facts.policies[body["policy"]] = {**kept, "rules": rules}
 
 
+def granted(facts: Facts, agent: str) -> frozenset[str]:
+    """The ids of all delegations to this agent that count at this moment: the whole chain is live, and in its time."""
+    found = set()
+    for name, link in facts.delegations.items():
+        if link.document["subject"] != agent:
+            continue
+        links = chain_of(facts, name)
+        if links is None or dead_link(facts, links) is not None:
+            continue
+        if all(above.document["not_before"] <= facts.now < above.document["not_after"] for _, above in links):
+            found.add(name)
+    return frozenset(found)
+
+
 def paused(facts: Facts, *, agent: str, tool: str) -> bool:
     """Whether a standing pause covers this agent or this tool."""
     return any(name in facts.pauses for name in ("everything:", f"agent:{agent}", f"tool:{tool}"))
 
 
 def _paused(facts: Facts, entry: Mapping[str, Any]) -> None:
-    person = facts.people[entry["actor"]["id"]]
-    facts.hold(
-        not {people.ADMIN, people.REVIEWER}.isdisjoint(person.roles),
-        rulebook.ACTOR,
-        "a pause takes an admin or reviewer",
-    )
+    if not responses.over_canary(facts, entry):
+        person = facts.people[entry["actor"]["id"]]
+        facts.hold(
+            not {people.ADMIN, people.REVIEWER}.isdisjoint(person.roles),
+            rulebook.ACTOR,
+            "a pause takes an admin or reviewer",
+        )
     name = _pause_name(entry["body"])
     facts.hold(name not in facts.pauses, rulebook.PAUSE, "this pause stands already")
     signatures.act(facts, entry)
@@ -267,6 +282,8 @@ def _lifted(facts: Facts, entry: Mapping[str, Any]) -> None:
     facts.hold(name in facts.pauses, rulebook.PAUSE, "there is no such pause to lift")
     signatures.act(facts, entry)
     del facts.pauses[name]
+    if name == "everything:":
+        responses.forget_canaries(facts)
 
 
 def _pause_name(body: Mapping[str, Any]) -> str:

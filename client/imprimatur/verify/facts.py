@@ -10,6 +10,9 @@ from typing import Any
 
 from imprimatur.verify.rulebook import BrokenRule, Rule
 
+EXAMPLES = 50
+"""How many of a sort are remembered one by one for reports; the rest are counted."""
+
 
 @dataclass
 class PersonKey:
@@ -170,6 +173,7 @@ class Request:
     rests_on: list[int] = field(default_factory=list)
     grant: str = ""
     swept: bool = False
+    launch_signers: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -182,6 +186,22 @@ class Service:
     retired: str = ""
     size: int = 0
     hashes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Launch:
+    """A launch that was attested and has not ended. `predicate` is what the orchestrator signed, without its layers;
+    `signers` are the people who signed those. `observed` is the time of the newest observation of it."""
+
+    service: str
+    agent: str
+    index: int
+    attested: str
+    signers: list[str]
+    predicate: dict[str, Any]
+    observed: str = ""
+    observations: int = 0
+    drifted: int = 0
 
 
 @dataclass
@@ -203,6 +223,22 @@ class Totals:
     redeemed: int = 0
     by_console: int = 0
     single_human: int = 0
+    launches: int = 0
+    declared: int = 0
+    launches_refused: int = 0
+    refused_unshown: int = 0
+    launches_ended: int = 0
+    launches_lost: int = 0
+    never_observed: int = 0
+    observations: int = 0
+    drifted: int = 0
+    unmatched: int = 0
+    unread: int = 0
+    suspended_by_drift: int = 0
+    canary_runs: int = 0
+    paused_by_canary: int = 0
+    starts: int = 0
+    starts_wrong: int = 0
 
 
 @dataclass
@@ -234,6 +270,13 @@ class Facts:
     agents: dict[str, Agent] = field(default_factory=dict)
     agent_keys: dict[str, str] = field(default_factory=dict)
     services: dict[str, Service] = field(default_factory=dict)
+    launches: dict[str, Launch] = field(default_factory=dict)
+    ended_launches: dict[str, str] = field(default_factory=dict)
+    findings: dict[str, list[str]] = field(default_factory=dict)
+    red_runs: dict[str, str] = field(default_factory=dict)
+    coverage: dict[str, Any] = field(default_factory=dict)
+    build: dict[str, Any] = field(default_factory=dict)
+    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     delegations: dict[str, Delegation] = field(default_factory=dict)
     forgotten_delegations: int = 0
     tools: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -250,6 +293,16 @@ class Facts:
     legal_holds: dict[str, list[str]] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
     prepared: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def is_services(self, thumbprint: str) -> bool:
+        """Whether this key is, or was, a service's."""
+        return any(known.thumbprint == thumbprint for known in self.services.values())
+
+    def example(self, of: str, **said: Any) -> None:
+        """Keep the entry at hand as one of the first few examples that reports list."""
+        known = self.examples.setdefault(of, [])
+        if len(known) < EXAMPLES:
+            known.append({"index": self.index, **said})
 
     def hold(self, condition: object, rule: Rule, message: str) -> None:
         """Raise BrokenRule for the entry at hand unless the condition holds."""
@@ -280,11 +333,13 @@ class Facts:
             for name, item in rest.pop("requests").items()
         }
         services = {name: Service(**item) for name, item in rest.pop("services").items()}
+        launches = {name: Launch(**item) for name, item in rest.pop("launches").items()}
         totals = Totals(**rest.pop("totals"))
         return cls(
             people=people,
             agents=agents,
             services=services,
+            launches=launches,
             changes=changes,
             grants=grants,
             delegations=delegations,

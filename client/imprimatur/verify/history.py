@@ -15,11 +15,15 @@ from imprimatur.verify import (
     actions,
     agents,
     authority,
+    canaries,
     changes,
     grants,
+    launches,
     log_keys,
+    observations,
     people,
     person_keys,
+    responses,
     reviews,
     rulebook,
     services,
@@ -51,6 +55,9 @@ HANDLERS: dict[str, Handler] = {
     **sweeps.HANDLERS,
     **log_keys.HANDLERS,
     **services.HANDLERS,
+    **launches.HANDLERS,
+    **observations.HANDLERS,
+    **canaries.HANDLERS,
 }
 
 
@@ -129,6 +136,8 @@ class History:
             actions.forget(facts)
             authority.forget(facts)
             grants.forget(facts)
+            launches.forget(facts)
+            responses.forget(facts)
             signatures.forget(facts)
 
     def _judge(self, entry: Mapping[str, Any]) -> None:

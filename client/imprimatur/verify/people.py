@@ -91,6 +91,14 @@ _AGENTS_MAY = frozenset(
         "comment.added",
     }
 )
+SERVICES_MAY = frozenset(
+    {"launch.attested", "launch.refused", "launch.ended", "observation.recorded", "canary.reported"}
+)
+"""What a registered service writes. Nobody else does, but for a launch that the server gives up for lost."""
+
+RESPONSES = {"drift": "agent.suspended", "canary": "pause.set"}
+"""What the server does by itself, in whose name: over what a monitor found, and over a canary that got through."""
+
 _SERVER_NEVER = frozenset({"agent.key_rotated", "delegation.issued", "action.requested"}) | _LOG_KEYS
 
 
@@ -123,6 +131,7 @@ def check_actor(facts: Facts, entry: Mapping[str, Any]) -> None:
         facts.hold(plain, rulebook.EVIDENCE, "it claims a person's key, and nobody signed anything")
     if facts.founding:
         return
+    _check_service(facts, entry)
     if actor["type"] == "agent":
         facts.hold(kind in _AGENTS_MAY, rule, f"an agent may not write {kind}")
         if kind != "agent.enrolled":
@@ -139,12 +148,30 @@ def check_actor(facts: Facts, entry: Mapping[str, Any]) -> None:
         facts.totals.by_console += 1
     elif actor["type"] == "service" and actor["id"] == SSO and kind == "person.changed":
         pass  # `_changed` holds what it may change
+    elif actor["type"] == "system" and RESPONSES.get(actor["id"]) == kind:
+        pass  # `responses` holds when it may
     else:
         facts.hold(
             kind not in _ADMIN_ONLY and kind not in _PEOPLE_ONLY and kind not in _SERVER_NEVER,
             rule,
             f"the server itself may not write {kind}: it takes a person or an agent with a key",
         )
+
+
+def _check_service(facts: Facts, entry: Mapping[str, Any]) -> None:
+    """Services write what they attest and nothing else ever, and nobody else writes that. Nor does anybody act in the
+    name of the server's own responses."""
+    kind, actor, rule = entry["kind"], entry["actor"], rulebook.ACTOR
+    if kind in SERVICES_MAY:
+        lost = kind == "launch.ended" and actor["type"] == "system"
+        facts.hold(actor["type"] == "service" or lost, rule, f"only a service writes {kind}")
+    elif actor["type"] == "service":
+        facts.hold(not actor["id"].startswith("sv_"), rule, f"a service may not write {kind}")
+    if actor["type"] == "system" and actor["id"] in RESPONSES:
+        does = RESPONSES[actor["id"]]
+        facts.hold(kind == does, rulebook.RESPONSE, f"the server answers with {does} here, and never with {kind}")
+    if kind == "server.started":
+        facts.hold(actor["type"] == "system", rule, "only the server says what it is made of")
 
 
 def is_admin(facts: Facts, person: str) -> bool:

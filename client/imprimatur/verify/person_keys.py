@@ -203,6 +203,7 @@ def _check_free(facts: Facts, fingerprint: str, thumbprint: str) -> None:
     taken = fingerprint in facts.person_keys or thumbprint in facts.person_thumbprints
     facts.hold(not taken, rule, "this key was registered before, in this form or another")
     facts.hold(thumbprint not in facts.agent_keys, rule, "this key is an agent's")
+    facts.hold(not facts.is_services(thumbprint), rule, "this key is a service's")
 
 
 def _keep(facts: Facts, name: str, person: Person, fingerprint: str, key: PersonKey) -> None:

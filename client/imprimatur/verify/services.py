@@ -47,38 +47,54 @@ def _retired(facts: Facts, entry: Mapping[str, Any]) -> None:
     service.retired = facts.now
 
 
+def acting(facts: Facts, entry: Mapping[str, Any], role: str) -> Service:
+    """The service that wrote an entry, registered for this role and not retired. Raises BrokenRule."""
+    rule, actor = rulebook.SERVICE, entry["actor"]
+    facts.hold(actor["type"] == "service", rulebook.ACTOR, f"only a service writes {entry['kind']}")
+    service = facts.services.get(actor["id"])
+    if service is None or service.retired:
+        facts.hold(False, rule, f"{entry['kind']}: this service is not registered, or no longer")
+        raise AssertionError  # hold has raised
+    facts.hold(service.role == role, rule, f"{entry['kind']}: a {service.role} does not sign this")
+    facts.hold(actor.get("key") == service.thumbprint, rule, f"{entry['kind']}: it names another key of the service")
+    return service
+
+
 def signed(facts: Facts, entry: Mapping[str, Any], predicate_type: str) -> attestation.Statement:
     """The statement in an entry: of this type, signed by the service that wrote the entry, which is registered for it,
     next in the tree of all that it signs. Puts it into that tree. Raises BrokenRule."""
-    rule, actor = rulebook.SERVICE, entry["actor"]
+    rule, actor, kind = rulebook.SERVICE, entry["actor"], entry["kind"]
     raw = entry["body"]["statement"].encode("utf-8")
-    facts.hold(actor["type"] == "service", rulebook.ACTOR, "only a service writes this")
-    service = facts.services.get(actor["id"])
-    if service is None or service.retired:
-        facts.hold(False, rule, "this service is not registered, or no longer")
-        raise AssertionError
-    facts.hold(service.role == attestation.SIGNS[predicate_type], rule, f"a {service.role} does not sign this")
+    service = acting(facts, entry, attestation.SIGNS[predicate_type])
     try:
         statement = attestation.open_statement(raw, predicate_type)
     except attestation.AttestationError as error:
-        facts.hold(False, rule, f"the statement cannot be read: {error}")
-        raise AssertionError from error
+        facts.hold(False, rule, f"{kind}: the statement cannot be read: {error}")
+        raise AssertionError from error  # hold has raised
     predicate = statement.predicate
-    facts.hold(predicate["realm"] == facts.realm, rulebook.REALM, "the statement is of another realm")
-    facts.hold(predicate["service"] == actor["id"], rule, "the statement is in another service's name")
-    facts.hold(statement.signed_by(un_b64u(service.public_key)), rule, "the service did not sign the statement")
-    facts.hold(actor.get("key") == service.thumbprint, rule, "the entry names another key of the service")
+    facts.hold(predicate["realm"] == facts.realm, rulebook.REALM, f"{kind}: the statement is of another realm")
+    facts.hold(predicate["service"] == actor["id"], rule, f"{kind}: the statement is in another service's name")
+    own_key = un_b64u(service.public_key)
+    facts.hold(statement.signed_by(own_key), rule, f"{kind}: {actor['id']} did not sign the statement: it is made up")
     tree = merkle.CompactRange.from_hashes(service.size, [bytes.fromhex(item) for item in service.hashes])
-    own = {"size": tree.size, "root": f"sha256:{tree.root().hex()}"}
-    facts.hold(
-        predicate["own"] == own,
-        rule,
-        f"statement {predicate['own']['size']} of {actor['id']} does not follow the {tree.size} that are here: "
-        "one was left out, moved or made up",
-    )
+    broken = _out_of_place(predicate["own"], tree)
+    facts.hold(not broken, rule, f"{kind}: of the {service.role} {actor['id']}, {broken}")
     tree.append(merkle.leaf_hash(raw))
     service.size, service.hashes = tree.size, [item.hex() for item in tree.hashes]
     return statement
+
+
+def _out_of_place(own: Mapping[str, Any], tree: merkle.CompactRange) -> str:
+    """Why a statement that names this tree as its service's own does not follow it, in words; empty when it does."""
+    said, here = own["size"], tree.size
+    if said > here:
+        missing = f"statement {here} is" if said == here + 1 else f"statements {here} to {said - 1} are"
+        return f"{missing} missing before statement {said}: left out, or moved behind it"
+    if said < here:
+        return f"this is statement {said}, and {here} are here before it: it was moved, or one before it is made up"
+    if own["root"] != f"sha256:{tree.root().hex()}":
+        return f"the {here} statements before statement {said} are not those that it follows: one of them is made up"
+    return ""
 
 
 HANDLERS: dict[str, Callable[[Facts, Mapping[str, Any]], None]] = {

@@ -1,0 +1,236 @@
+"""What services sign: who may, in which order, and what of it is computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from imprimatur.formats import attestation, ids
+from imprimatur.verify import rulebook
+from tests.verify.builder import (
+    ADA,
+    CHILD,
+    PEOPLE_KEYS,
+    ROBO,
+    RUI,
+    SERVICE_KEYS,
+    SYSTEM,
+    Log,
+    by,
+    service_actor,
+    standing,
+)
+from tests.verify.reading import Breaking, Case, broken
+
+CASES: list[Case] = []
+
+AGENT = ids.agent_id(ROBO.public_key)
+DRIFT = {"type": "system", "id": "drift"}
+CANARY = {"type": "system", "id": "canary"}
+EVERYTHING = {"scope": "everything", "target": "", "reason": "a canary got through"}
+
+
+def case(rule: rulebook.Rule) -> Callable[[Breaking], Breaking]:
+    def keep(make: Breaking) -> Breaking:
+        CASES.append((rule, make.__name__, make))
+        return make
+
+    return keep
+
+
+def running() -> Log:
+    """A log with an agent under a delegation, and a service of each role."""
+    return standing()[0].services()
+
+
+# --- who they are ---------------------------------------------------------------------------------------------------
+
+
+@case(rulebook.SERVICE)
+def service_with_an_agents_key() -> Log:
+    log, _ = standing()
+    log.service(attestation.MONITOR, ROBO)
+    return log
+
+
+@case(rulebook.SERVICE)
+def service_with_a_persons_key() -> Log:
+    log, _ = standing()
+    log.service(attestation.MONITOR, PEOPLE_KEYS[RUI])
+    return log
+
+
+@case(rulebook.ENROLMENT)
+def agent_with_a_services_key() -> Log:
+    log = running()
+    log.enrol(SERVICE_KEYS[attestation.MONITOR], "other")
+    return log
+
+
+@case(rulebook.AGENT_KEY)
+def agent_that_takes_up_a_services_key() -> Log:
+    log = running()
+    log.rotate(ROBO, SERVICE_KEYS[attestation.CANARIES])
+    return log
+
+
+@case(rulebook.PERSON_KEY)
+def person_with_a_services_key() -> Log:
+    log = running()
+    log.enrol_key(ADA, SERVICE_KEYS[attestation.ORCHESTRATOR])
+    return log
+
+
+@case(rulebook.ACTOR)
+def service_registered_by_the_server() -> Log:
+    log, _ = standing()
+    log.service(attestation.MONITOR, actor=SYSTEM)
+    return log
+
+
+@case(rulebook.ACTOR)
+def service_that_pauses() -> Log:
+    log = running()
+    log.add("pause.set", "everything", service_actor(attestation.MONITOR), EVERYTHING)
+    return log
+
+
+@case(rulebook.SERVICE)
+def retired_service_attests() -> Log:
+    log = running()
+    log.retire(attestation.ORCHESTRATOR)
+    log.launch()
+    return log
+
+
+# --- launches -------------------------------------------------------------------------------------------------------
+
+
+@case(rulebook.LAUNCH)
+def launch_attested_twice() -> Log:
+    log = running()
+    log.launch(launch=log.launch())
+    return log
+
+
+@case(rulebook.LAUNCH)
+def launch_entered_for_another_agent() -> Log:
+    log = running()
+    log.enrol(CHILD, "child")
+    log.launch(body={"agent": ids.agent_id(CHILD.public_key)})
+    return log
+
+
+@case(rulebook.ACTOR)
+def launch_ended_by_a_person() -> Log:
+    log = running()
+    log.end_launch(log.launch(), actor=by(ADA))
+    return log
+
+
+@case(rulebook.ACTOR)
+def launch_that_the_server_says_exited() -> Log:
+    log = running()
+    log.end_launch(log.launch(), actor=SYSTEM)
+    return log
+
+
+@case(rulebook.SERVICE)
+def launch_ended_by_a_retired_orchestrator() -> Log:
+    log = running()
+    launch = log.launch()
+    log.retire(attestation.ORCHESTRATOR)
+    log.end_launch(launch)
+    return log
+
+
+# --- observations, canaries -----------------------------------------------------------------------------------------
+
+
+@case(rulebook.OBSERVATION)
+def observation_of_nothing_that_is_called_matched() -> Log:
+    log = running()
+    log.observe("lau_nobody")
+    return log
+
+
+@case(rulebook.OBSERVATION)
+def observation_of_a_launch_that_is_called_unmatched() -> Log:
+    log = running()
+    log.observe(log.launch(), matched=False)
+    return log
+
+
+@case(rulebook.CANARY)
+def canaries_entered_with_another_result() -> Log:
+    log = running()
+    log.canaries("WARNED", "PASSED")
+    return log
+
+
+@case(rulebook.ACTOR)
+def start_told_by_a_person() -> Log:
+    log = running()
+    log.add("server.started", log.realm, by(ADA), started())
+    return log
+
+
+def started(**changes: Any) -> dict[str, Any]:
+    digest = "sha256:" + "ab" * 32
+    return {
+        "software": "imprimatur 1",
+        "process": "web",
+        "packages": {"checked": 3, "wrong": []},
+        "lock": digest,
+        "settings": digest,
+        "options": [],
+        "tree": digest,
+        **changes,
+    }
+
+
+# --- what the server does by itself ---------------------------------------------------------------------------------
+
+
+@case(rulebook.RESPONSE)
+def suspended_over_drift_where_no_policy_says_so() -> Log:
+    log = running()
+    seen = log.observe(log.launch())
+    suspend(log, seen)
+    return log
+
+
+@case(rulebook.RESPONSE)
+def suspended_over_an_observation_without_findings() -> Log:
+    log = running()
+    log.respond(drift="suspend")
+    suspend(log, log.observe(log.launch()))
+    return log
+
+
+@case(rulebook.RESPONSE)
+def paused_over_a_run_that_passed() -> Log:
+    log = running()
+    log.respond(canary="pause")
+    log.add("pause.set", "everything", CANARY, EVERYTHING, refs=(("canary", log.canaries("PASSED")),))
+    return log
+
+
+@case(rulebook.RESPONSE)
+def agent_resumed_in_the_name_of_a_response() -> Log:
+    log = running()
+    log.add("agent.suspended", AGENT, by(ADA), {"agent": AGENT, "reason": "strange"})
+    log.add("agent.resumed", AGENT, DRIFT, {"agent": AGENT, "reason": "all is well"})
+    return log
+
+
+def suspend(log: Log, over: int, agent: str = AGENT) -> int:
+    body = {"agent": agent, "reason": "it drifted"}
+    return log.add("agent.suspended", agent, DRIFT, body, refs=(("observation", over),))
+
+
+@pytest.mark.parametrize(("rule", "name", "make"), CASES, ids=[name for _, name, _ in CASES])
+def test_a_history_with_this_fault_is_refused(rule: rulebook.Rule, name: str, make: Breaking) -> None:
+    broken(make(), rule)
