@@ -93,7 +93,7 @@ def test_invariant_6_every_connection_is_bound_when_it_is_opened(transactional_d
 
     other = threading.Thread(target=elsewhere)
     other.start()
-    other.join(30)
+    other.join(60)
     assert said == [None]
 
 

@@ -67,7 +67,7 @@ def commands(folder: Path, heading: str) -> str:
 
 def run(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True, timeout=180, check=False
     )
 
 

@@ -284,7 +284,7 @@ append(3, "before_"); Publisher().publish_once()
 def write():
     append(2, "meanwhile_"); Publisher().publish_once(); connection.close()
 def progress(done, total):
-    other = threading.Thread(target=write); other.start(); other.join(30)
+    other = threading.Thread(target=write); other.start(); other.join(60)
     assert not other.is_alive(), "the writer was held up"
 from django.conf import settings
 settings.REALM = "test.imprimatur"

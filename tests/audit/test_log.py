@@ -124,7 +124,7 @@ def test_the_writer_thread_answers_every_command_even_when_it_stops(monkeypatch)
     def fake_batch(commands):
         batches.put(len(commands))
         entered.set()
-        assert leave.wait(10)
+        assert leave.wait(60)
         return [command for _, command in commands]
 
     monkeypatch.setattr(log, "run_batch", fake_batch)
@@ -132,17 +132,17 @@ def test_the_writer_thread_answers_every_command_even_when_it_stops(monkeypatch)
     thread = writer_thread.WriterThread()
     thread.start()
     first = thread.submit(add_person, 1)  # type: ignore[arg-type]  # the fake batch applies nothing
-    assert entered.wait(10)
+    assert entered.wait(60)
     others = [thread.submit(add_person, number) for number in range(2, 6)]  # type: ignore[arg-type]
     assert others[0].cancel()
     leave.set()
-    assert first.result(10) == 1
-    assert [future.result(10) for future in others[1:]] == [3, 4, 5]
+    assert first.result(60) == 1
+    assert [future.result(60) for future in others[1:]] == [3, 4, 5]
     thread.stop()
     assert not thread.is_alive()
     assert [batches.get(), batches.get()] == [1, 3]
     with pytest.raises(RuntimeError, match="stopping"):
-        thread.submit(add_person, 9).result(1)  # type: ignore[arg-type]
+        thread.submit(add_person, 9).result(60)  # type: ignore[arg-type]
 
 
 def test_commit_inside_a_transaction_is_refused_while_a_writer_runs(begun, monkeypatch) -> None:

@@ -195,7 +195,7 @@ def test_invariant_1_many_threads_with_one_decision_run_it_once() -> None:
     barrier, ran, refused = threading.Barrier(8), [], []
 
     def go() -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             gate.redeem(allowed)
             ran.append(1)
@@ -206,7 +206,7 @@ def test_invariant_1_many_threads_with_one_decision_run_it_once() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert (len(ran), len(refused)) == (1, 7)
 
 

@@ -45,7 +45,7 @@ def test_the_commands_for_other_tools_work_in_a_bundle(unzipped: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=180,
         )
         assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
 
@@ -84,7 +84,7 @@ def test_the_commands_in_the_readme_work_as_they_stand(world: Any, tmp_path: Pat
 def run(folder: Path, code: str) -> str:
     """What these commands print; they must succeed."""
     shell = ["bash", "-euo", "pipefail", "-c", code]
-    done = subprocess.run(shell, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(shell, cwd=folder, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -124,6 +124,6 @@ def test_the_verifier_gives_the_documented_exit_statuses(unzipped: Path) -> None
 
 def status(folder: Path, *command: str) -> int:
     """The exit status of a command; what it said is shown when the test fails."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=180)
     sys.stderr.write(done.stdout + done.stderr)
     return done.returncode

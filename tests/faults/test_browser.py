@@ -41,7 +41,7 @@ def comes_to_light(page: Page, request: str) -> None:
             pill.click()
         return row.count() > 0
 
-    eventually(shown, seconds=30)
+    eventually(shown, seconds=60)
 
 
 def test_a_page_without_network_says_so_and_catches_up(desk: Installation, robo: Robo, browser: Browser) -> None:

@@ -118,7 +118,7 @@ def test_invariant_6_keys_change_while_agents_ask_and_nothing_is_lost(desk: Desk
 
     def until_all_asked_again() -> None:
         enough = sum(map(len, receipts)) + AGENTS
-        eventually(lambda: failed or sum(map(len, receipts)) > enough, seconds=60)
+        eventually(lambda: failed or sum(map(len, receipts)) > enough, seconds=90)
 
     try:
         for name in names:
@@ -149,7 +149,7 @@ def test_invariant_6_keys_change_while_agents_ask_and_nothing_is_lost(desk: Desk
     assert [item["keyid"] for item in found["decision"]] == [keys[-1].keyid]
     assert len(found["log"]) == 2
     size = len(entries)
-    eventually(lambda: int(desk.checkpoint().split("\n")[1]) >= size, seconds=30)
+    eventually(lambda: int(desk.checkpoint().split("\n")[1]) >= size, seconds=90)
     signed_by_all(desk.checkpoint(), trust.parse(desk.manage("trust").encode()).log or ())
     assert desk.running.get("/readyz")[0] == 200
     desk.manage("audit_fsck")

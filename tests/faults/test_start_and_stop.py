@@ -33,7 +33,7 @@ def up(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -48,7 +48,7 @@ def stopped_by(number: int, running: Installation) -> list[int]:
     """Send the signal to the supervisor alone and wait until it ended; the processes it had."""
     had = list(children(running).values())
     running.process.send_signal(number)
-    assert running.process.wait(40) == 0
+    assert running.process.wait(90) == 0
     return had
 
 
@@ -93,8 +93,8 @@ def test_invariant_6_it_stops_in_every_way_and_goes_on_with_the_same_log(data: P
         # Killed itself, the supervisor leaves nobody behind; the next start is not in anybody's way.
         had = list(children(second).values())
         second.process.kill()
-        second.process.wait(20)
-        eventually(lambda: not [pid for pid in had if alive(pid)], seconds=20)
+        second.process.wait(60)
+        eventually(lambda: not [pid for pid in had if alive(pid)], seconds=60)
         assert_over(second, had)
 
     with installation(data, demo=False, port=port) as third:

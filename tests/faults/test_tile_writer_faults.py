@@ -26,7 +26,7 @@ CHANGING = (*GROWING, "rename", "renameat", "unlink", "unlinkat", "rmdir", "fchm
 # Only looked at: their failures are tried when all are.
 PLENTY = ("newfstatat",)
 
-pytestmark = [pytest.mark.timeout(3600 if ALL else 400)]
+pytestmark = [pytest.mark.timeout(3600 if ALL else 1200)]
 
 
 @pytest.fixture(scope="module")

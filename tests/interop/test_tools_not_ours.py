@@ -102,7 +102,7 @@ def run(
     """Run a program in a folder, with a file as its input."""
     raw = given.read_text(encoding="utf-8") if given else ""
     return subprocess.run(
-        command, cwd=folder, env=environment, input=raw, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment, input=raw, capture_output=True, text=True, timeout=220, check=False
     )
 
 

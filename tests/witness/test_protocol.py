@@ -172,7 +172,7 @@ def together(*work: Callable[[], object]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -207,15 +207,15 @@ def test_a_request_between_check_and_store_of_another_waits_for_it(state: State)
     def stall(step: str) -> None:
         if step == "checked":
             inside.set()
-            assert go_on.wait(20)
+            assert go_on.wait(60)
 
     slow = Witness(COSIGNER, state, [VKEY], at_step=stall)
     fast = Witness(COSIGNER, state, [VKEY], at_step=lambda step: go_on.set() if step == "opened" else None)
     first = threading.Thread(target=lambda: answers.update(slow=slow.add_checkpoint(LOG.request(0, 5))))
     first.start()
-    assert inside.wait(20)
+    assert inside.wait(60)
     answers["fast"] = fast.add_checkpoint(LOG.request(0, 9))
-    first.join(20)
+    first.join(60)
     cosigned(answers["slow"], LOG, 5)
     assert (answers["fast"].status, answers["fast"].body) == (409, "5\n")
 
@@ -227,7 +227,7 @@ def test_two_histories_at_once_get_one_cosignature(state: State, size: int) -> N
 
     def ask(log: Log) -> None:
         witness = Witness(COSIGNER, state, [VKEY])
-        barrier.wait(20)
+        barrier.wait(60)
         statuses.append(witness.add_checkpoint(log.request(0, size)).status)
 
     together(lambda: ask(LOG), lambda: ask(Log("fork")))

@@ -64,7 +64,7 @@ class Place:
         return [sys.executable, "-m", "imprimatur", "witness", *words, "--log", str(VKEY), *more]
 
     def post(self, body: bytes, path: str = "/add-checkpoint") -> tuple[int, str, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("POST", path, body)
             answer = connection.getresponse()
@@ -126,7 +126,7 @@ def test_a_witness_runs_stops_and_goes_on_where_it_was(place: Place) -> None:
         assert cosignature.verify(LOG.checkpoint(5).text(), line, place.cosigner.vkey)
         assert place.post(LOG.request(0, 5))[0] == 404
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     with running(place.command(), place):
         assert place.post(LOG.request(0, 9)) == (409, "5\n", "text/x.tlog.size")
         assert place.post(LOG.request(5, 9))[0] == 200
@@ -142,7 +142,7 @@ def test_a_witness_killed_at_any_step_signs_neither_backwards_nor_sideways_after
     with running(dying, place) as process:
         with pytest.raises((OSError, http.client.HTTPException)):
             place.post(LOG.request(5, 9))
-        assert process.wait(20) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     fork = Log("fork", same=5, size=100)
     with running(place.command(), place):
         assert place.post(LOG.request(0, 3))[:2] == (409, f"{remembered}\n")
@@ -210,7 +210,7 @@ def test_only_whole_posts_of_a_known_length_are_read(witness: Witness) -> None:
 
 def test_a_connection_may_be_kept_for_many_requests(witness: Witness) -> None:
     with serving(witness) as place:
-        connection = http.client.HTTPConnection("127.0.0.1", place.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", place.port, timeout=60)
         for old, wanted in ((0, 200), (0, 409), (5, 200)):
             connection.request("POST", "/add-checkpoint", LOG.request(old, old + 5))
             answer = connection.getresponse()
