@@ -26,7 +26,9 @@ def run(example: Example, folder: Path, page: Path) -> None:
         "python": [sys.executable, "-c", example.code],
         "sh": ["bash", "-c", PREAMBLE + example.code],
     }[example.language]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=180)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=180
+    )
     assert done.returncode == 0, f"{place}\n{done.stdout}\n{done.stderr}"
 
 
