@@ -24,6 +24,9 @@ PROXY = "/run/imprimatur/proxy.sock"
 SECCOMP_FD, CONFIGURATION_FD = 10, 11
 """The numbers under which the launcher hands over the filter (cBPF) and the configuration (JCS bytes)."""
 
+INFO_FD, BLOCK_FD = 12, 13
+"""Where bwrap tells which process waits inside, and where that waits until the launcher has put its limits on it."""
+
 _ISOLATION = (
     # Each by itself: --unshare-all only tries two of them, and goes on without.
     *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup"),
@@ -31,6 +34,8 @@ _ISOLATION = (
     "--new-session",  # no typing into the launcher's terminal (TIOCSTI)
     *("--cap-drop", "ALL"),
     *("--hostname", "sandbox"),
+    # RLIMIT_NPROC counts per user namespace: set outside it would count all that the user runs on the machine.
+    *("--info-fd", str(INFO_FD), "--block-fd", str(BLOCK_FD)),
 )
 _SYSTEM = (
     *("--ro-bind", "/usr", "/usr"),
@@ -56,7 +61,9 @@ def arguments(effective: Mapping[str, Any]) -> list[str]:
     if effective["runtime"]["kind"] != "bwrap":
         raise ValueError("only configurations for bwrap have its command line")
     built = [*_ISOLATION, *_SYSTEM]
-    built += ["--size", str(effective["limits"]["memory_mb"] * _MIB), "--tmpfs", "/tmp"]  # noqa: S108 - the sandbox's
+    # Files in memory are memory: none is larger than what may be used, and /dev is not one more place for them.
+    memory = ["--size", str(effective["limits"]["memory_mb"] * _MIB), "--tmpfs"]
+    built += [*memory, "/dev/shm", "--remount-ro", "/dev", *memory, "/tmp"]  # noqa: S108 - the sandbox's own
     files = effective.get("files", {})
     readable, writable = files.get("read", []), files.get("write", [])
     # What is mounted later covers what is below it, so parents come first; a path that is in both is writable.
@@ -71,7 +78,7 @@ def arguments(effective: Mapping[str, Any]) -> list[str]:
 
 
 def limits(effective: Mapping[str, Any]) -> dict[str, int]:
-    """The resource limits that the launcher sets (setrlimit(2), soft and hard) before it runs bwrap.
+    """The resource limits that the launcher puts (prlimit(2), soft and hard) on what waits inside the sandbox.
 
     By the names of `attestation.LIMITS`; sizes in bytes, times in seconds. How long it may run in all
     (``wall_seconds``) is the launcher's own to watch.
