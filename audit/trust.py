@@ -57,22 +57,32 @@ def people_of(keys: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
     ]
 
 
+def service_of(body: dict[str, Any]) -> dict[str, str]:
+    """A service as trust.json names it. Retired ones stay: what they signed before is still theirs."""
+    return {"service": body["service"], "role": body["role"], "key": body["public_key"]}
+
+
 def document() -> dict[str, Any]:
-    """Everything an auditor pins: the log, the people's keys with their times, every policy that was active, and the
-    pages on which people sign."""
+    """Everything an auditor pins: the log, the people's keys with their times, every policy that was active, the
+    services there ever were, and the pages on which people sign."""
     people: dict[str, dict[str, Any]] = {}
     enrolled: dict[str, dict[str, Any]] = {}
     policies: dict[str, None] = {}
-    for row in Entry.objects.filter(kind__in=(*PEOPLES_KEYS, "policy.activated")).order_by("index"):
+    services: list[dict[str, str]] = []
+    kinds = (*PEOPLES_KEYS, "policy.activated", "service.registered")
+    for row in Entry.objects.filter(kind__in=kinds).order_by("index"):
         payload = payload_of(row)
         if row.kind == "policy.activated":
             policies[payload["body"]["policy"]] = None
+        elif row.kind == "service.registered":
+            services.append(service_of(payload["body"]))
         else:
             change_people(people, enrolled, payload)
     return {
         **server(),
         "people": people_of(people.values()),
         "policy": list(policies),
+        **({"services": services} if services else {}),
         **origins(),
         **witnesses.anchor(),
     }

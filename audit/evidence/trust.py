@@ -15,6 +15,8 @@ from imprimatur.formats.keys import dsse_keyid
 from imprimatur.formats.pem import public_pem
 from imprimatur.formats.timestamps import parse_time
 
+_SERVICES = ("service.registered", "service.retired")
+
 
 def files(source: Source) -> Iterator[tuple[str, str | list[dict[str, Any]]]]:
     """The files of ``trust/``, by name: texts, and for ``keys.jsonl`` its lines."""
@@ -37,7 +39,7 @@ def key_history(source: Source) -> Iterator[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     enrolled: dict[str, dict[str, Any]] = {}
     ring = Keyring()
-    kinds = (*KINDS, "agent.enrolled", "agent.key_rotated", "agent.key_revoked", *PEOPLES_KEYS)
+    kinds = (*KINDS, "agent.enrolled", "agent.key_rotated", "agent.key_revoked", *_SERVICES, *PEOPLES_KEYS)
     for entry in source.entries(*kinds):
         body, kind = entry.payload["body"], entry.payload["kind"]
         ring.see(entry.payload)
@@ -65,6 +67,12 @@ def key_history(source: Source) -> Iterator[dict[str, Any]]:
                 found[body["fingerprint"]]["index"] = entry.index
             elif kind == "person.key_revoked" and body["fingerprint"] in found:
                 found[body["fingerprint"]]["ended_by"] = entry.index
+        elif kind == "service.registered":
+            about = {"role": body["role"], "owner": body["service"], "key": body["public_key"]}
+            found[body["thumbprint"]] = {**about, **since}
+        elif kind == "service.retired":
+            known = next(key for key in found.values() if key["owner"] == body["service"])
+            known |= {"to": entry.payload["time"], "ended_by": entry.index}
         elif kind == "agent.enrolled":
             found[body["thumbprint"]] = {"role": "agent", "owner": body["agent"], "key": body["public_key"], **since}
         elif kind == "agent.key_rotated":

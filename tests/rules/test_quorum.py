@@ -290,7 +290,7 @@ def test_invariant_3_no_sequence_of_votes_and_time_approves_with_too_few() -> No
     [
         ({"agent_owner": "p_ada"}, "owner", "You own robo.", "Not Ada: owns robo."),
         ({"on_behalf_of": "p_ada"}, "on-behalf-of", "Robo acts on your behalf.", "Not Ada: robo acts on this person's behalf."),
-        ({"launch_signer": "p_ada"}, "launch-signer", "You signed the launch of robo.", "Not Ada: signed the launch of robo."),
+        ({"launch_signers": frozenset({"p_ada", "p_eve"})}, "launch-signer", "You signed the launch of robo.", "Not Ada: signed the launch of robo."),
         ({"issuer": "p_ada"}, "issuer", "You issued the delegation, and this is critical.", "Not Ada: issued the delegation, and this is critical."),
         ({"counted_people": {"p_ada"}}, "already-counted", "Your answer counts already; this needs someone else.", "Not Ada: has answered already; this needs someone else."),
         ({"counted_keys": {"k_ada"}}, "key-already-counted", "A key of yours has answered already; this needs someone else with a key of their own.", "Not Ada: shares a key with someone who has answered already."),

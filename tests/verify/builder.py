@@ -6,6 +6,7 @@ import contextlib
 import copy
 import hashlib
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,10 +38,11 @@ from imprimatur.formats.encoding import b64, b64u
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.rotation import rotation_preimage
 from imprimatur.formats.timestamps import format_time
+from imprimatur.rules import bubblewrap, configuration, launches, tools
 from imprimatur.rules import policy as policies
-from imprimatur.rules import tools
-from imprimatur.verify import copies, log_keys, signatures
+from imprimatur.verify import copies, grant_files, log_keys, signatures
 from imprimatur.verify.disclosed import commitments_in
+from imprimatur.verify.grant_history import GrantHistory
 from imprimatur.verify.people import ROSTER_TAG
 from tests.formats.soft_authenticator import Algorithm, SoftAuthenticator
 
@@ -160,6 +162,31 @@ CALL = tool_document(
     reversibility="reversible",
 )
 TOOLS = {document["name"]: document for document in (READ, DELETE, PAY, CALL)}
+
+CONFIGURATION = """realm = "{realm}"
+[agent]
+id = "{agent}"
+[runtime]
+kind = "bwrap"
+[command]
+allowed = ["/usr/bin/robo"]
+[limits]
+memory_mb = 256
+cpu_seconds = 60
+wall_seconds = 600
+processes = 16
+open_files = 64
+file_size_mb = 10
+[files]
+read = ["/srv/robo"]
+[network]
+mode = "none"
+[security]
+seccomp = "strict"
+no_new_privileges = true
+capabilities = []
+"""
+"""One layer of configuration with all that a sandbox needs."""
 
 
 @dataclass
@@ -626,21 +653,34 @@ class Log:
     def new_launch(self) -> str:
         return ids.new_id("lau", self.now)[:14] + f"{self.serial():016d}"
 
+    def layer(
+        self, agent: str, signer: KeyPair | None = PEOPLE_KEYS[ADA], text: str = "", **more: Any
+    ) -> dict[str, Any]:
+        """A file of configuration, signed by a person (or by nobody); `more` are fields of the layer."""
+        text = text or CONFIGURATION.format(realm=self.realm, agent=agent)
+        layer = {"name": "robo.toml", "digest": digests.sha256(text.encode()), "text": text}
+        if signer is not None:
+            layer["signature"] = sshsig.sign(signer, text.encode(), launches.SSH_NAMESPACE)
+        return {**layer, **more}
+
     def launch_statement(self, launch: str, pair: KeyPair = ROBO, **changes: Any) -> str:
-        """What the orchestrator attests before it starts this agent."""
-        effective = changes.pop("effective", {"agent": {"id": ids.agent_id(pair.public_key)}})
+        """What the orchestrator attests before it starts this agent, from a layer that Ada signed."""
+        agent = ids.agent_id(pair.public_key)
+        layers = changes.pop("layers", None) or [self.layer(agent)]
+        effective = configuration.merge([configuration.parse_layer(layer["text"]) for layer in layers])
+        effective = changes.pop("effective", effective)
         fields = {
             "launch": launch,
-            "agent": ids.agent_id(pair.public_key),
+            "agent": agent,
             "runtime": {"kind": "bwrap", "version": "0.8.0", "launched": True},
             "command": ["/usr/bin/robo"],
-            "flags": ["--unshare-all"],
+            "flags": bubblewrap.arguments(effective),
             "executable": {"path": "/usr/bin/robo", "digest": digests.sha256(b"robo")},
             "node": NODE,
-            "layers": [{"name": "base.toml", "digest": digests.sha256(b""), "text": "x = 1\n"}],
-            "merge": {"program": "merge", "digest": digests.sha256(b"merge")},
+            "layers": layers,
+            "merge": {"program": configuration.MERGE_PROGRAM, "digest": configuration.merge_digest()},
             "effective": effective,
-            "delegations": [],
+            "delegations": [name for name, issued in self.delegations.items() if issued["subject"] == agent],
             "policy": self.policy_digest,
         }
         signer = changes.pop("signer", None)
@@ -654,6 +694,14 @@ class Log:
         said = {"launch": name, "agent": ids.agent_id(pair.public_key), "statement": text, **(body or {})}
         self.add("launch.attested", name, service_actor(attestation.ORCHESTRATOR), said)
         return name
+
+    def refuse_launch(self, *codes: str, body: dict[str, Any] | None = None, **changes: Any) -> int:
+        """A launch that was refused for this."""
+        text = self.launch_statement(self.new_launch(), **changes)
+        reasons = [{"code": code, "message": f"because of {code}"} for code in codes]
+        said = {"reasons": reasons, "digest": digests.sha256(text.encode()), "statement": text, **(body or {})}
+        said = {name: value for name, value in said.items() if value is not None}
+        return self.add("launch.refused", self.realm, service_actor(attestation.ORCHESTRATOR), said)
 
     def end_launch(self, launch: str, how: str = "exited", actor: dict[str, str] | None = None) -> int:
         body = {"launch": launch, "how": how}
@@ -715,6 +763,7 @@ class Log:
         request: dict[str, str] | None = None,
         schema: str | None = "current",
         identifier: str = "",
+        launch: str = "",
     ) -> Ask:
         """What every entry about a request shares: the binding and the agent's signature over it."""
         parameters = parameters or {"path": "/project/src/a.py"}
@@ -739,7 +788,7 @@ class Log:
             effects=effects,
             parameters={name: commitment for name, (commitment, _) in pairs.items()},
             cost={"amount": cost, "unit": "USD"},
-            context={"run": "r1", "call": f"c{self.serial()}"},
+            context={"run": "r1", "call": f"c{self.serial()}", **({"launch": launch} if launch else {})},
         )
         body = {
             "binding": bound,
@@ -1138,7 +1187,20 @@ def bundle_files(
                 openings.append({**line, **held})
     files["openings/openings.jsonl"] = b"".join(canonical.dumps_json(line) + b"\n" for line in openings)
     files["views/entries.jsonl"] = b"".join(canonical.dumps_json(line) + b"\n" for line in views)
+    files.update(grant_section(log, indexes, whole=not selected))
     return files
+
+
+def grant_section(log: Log, indexes: Iterable[int], *, whole: bool = True) -> dict[str, bytes]:
+    """The folder `grants/` over these entries."""
+    history = GrantHistory(whole=whole)
+    for index in indexes:
+        history.entry(log.entries[index], log.envelopes[index])
+    return {
+        "grants/counts.json": grant_files.counts_bytes(history),
+        "grants/history.jsonl": b"".join(line + b"\n" for line in grant_files.history_lines(history)),
+        "grants/tree.txt": b"".join(line + b"\n" for line in grant_files.tree_lines(history)),
+    }
 
 
 def finished(files: dict[str, bytes], log: Log, pair: KeyPair = DECISION_KEY) -> dict[str, bytes]:

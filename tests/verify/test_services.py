@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from imprimatur.formats import attestation, ids
+from imprimatur.rules import configuration
 from imprimatur.verify import rulebook
 from tests.verify.builder import (
     ADA,
     CHILD,
     PEOPLE_KEYS,
     ROBO,
+    ROSA,
     RUI,
     SERVICE_KEYS,
     SYSTEM,
@@ -22,7 +25,7 @@ from tests.verify.builder import (
     service_actor,
     standing,
 )
-from tests.verify.reading import Breaking, Case, broken
+from tests.verify.reading import Breaking, Case, broken, read
 
 CASES: list[Case] = []
 
@@ -146,6 +149,139 @@ def launch_ended_by_a_retired_orchestrator() -> Log:
     return log
 
 
+@case(rulebook.LAUNCH)
+def launch_from_a_layer_that_nobody_signed() -> Log:
+    log = running()
+    log.launch(layers=[log.layer(AGENT, None)])
+    return log
+
+
+@case(rulebook.LAUNCH)
+def launch_from_a_layer_signed_by_no_admin() -> Log:
+    log = running()
+    log.launch(layers=[log.layer(AGENT, ROBO)])
+    return log
+
+
+@case(rulebook.LAUNCH)
+def launch_from_a_layer_signed_by_an_admin_no_more() -> Log:
+    log = running()
+    log.agreed("person.changed", ADA, {"person": ADA, "roles": ["reviewer"]})
+    log.launch()
+    return log
+
+
+@case(rulebook.LAUNCH)
+def launch_from_a_layer_changed_after_signing() -> Log:
+    log = running()
+    log.launch(layers=[{**log.layer(AGENT), "text": log.layer(AGENT)["text"].replace("256", "512")}])
+    return log
+
+
+@case(rulebook.LAUNCH)
+def launch_of_a_suspended_agent() -> Log:
+    log = running()
+    log.add("agent.suspended", AGENT, by(ADA), {"agent": AGENT, "reason": "strange"})
+    log.launch()
+    return log
+
+
+@case(rulebook.LAUNCH)
+def launch_of_an_agent_that_nobody_enrolled() -> Log:
+    log = running()
+    log.launch(CHILD)
+    return log
+
+
+@case(rulebook.LAUNCH)
+def launch_under_a_grant_that_was_revoked() -> Log:
+    log = running()
+    log.revoke(next(iter(log.delegations)))
+    log.launch()
+    return log
+
+
+@case(rulebook.LAUNCH)
+def launch_under_a_grant_that_ran_out() -> Log:
+    log = running()
+    log.now += timedelta(days=31)
+    log.launch()
+    return log
+
+
+@case(rulebook.LAUNCH)
+def launch_that_leaves_out_a_grant() -> Log:
+    log = running()
+    log.launch(delegations=[])
+    return log
+
+
+@case(rulebook.LAUNCH)
+def launch_under_a_policy_from_before() -> Log:
+    log = running()
+    before = log.policy_digest
+    log.respond(drift="alert")
+    log.launch(policy=before)
+    return log
+
+
+@case(rulebook.LAUNCH)
+def launch_with_an_unsafe_flag() -> Log:
+    log = running()
+    log.launch(command=["/usr/bin/robo", "--dangerously-skip-permissions"])
+    return log
+
+
+@case(rulebook.LAUNCH)
+def launch_refused_out_of_thin_air() -> Log:
+    log = running()
+    log.refuse_launch("grants-changed")
+    return log
+
+
+@case(rulebook.LAUNCH)
+def launch_refused_for_another_reason() -> Log:
+    log = running()
+    log.refuse_launch("unsafe-flag", delegations=[])
+    return log
+
+
+@case(rulebook.LAUNCH)
+def refusal_with_the_digest_of_something_else() -> Log:
+    log = running()
+    log.refuse_launch("grants-changed", delegations=[], body={"digest": "sha256:" + "ab" * 32})
+    return log
+
+
+@case(rulebook.LAUNCH)
+def request_that_names_a_launch_that_has_ended() -> Log:
+    log = running()
+    launch = log.launch()
+    log.end_launch(launch)
+    log.allow(log.ask(next(iter(log.delegations)), launch=launch))
+    return log
+
+
+@case(rulebook.LAUNCH)
+def request_that_names_another_agents_launch() -> Log:
+    log = running()
+    log.enrol(CHILD, "child")
+    root = next(iter(log.delegations))
+    launch = log.launch()
+    log.allow(log.ask(log.child_of(root), pair=CHILD, launch=launch))
+    return log
+
+
+@case(rulebook.ELIGIBLE)
+def vote_by_who_signed_the_launch() -> Log:
+    log = running()
+    launch = log.launch(layers=[log.layer(AGENT, PEOPLE_KEYS[RUI])])
+    ask = log.ask(next(iter(log.delegations)), "delete_file", risk="HIGH", launch=launch)
+    log.request(ask)
+    log.vote(ask, RUI)
+    return log
+
+
 # --- observations, canaries -----------------------------------------------------------------------------------------
 
 
@@ -229,6 +365,54 @@ def agent_resumed_in_the_name_of_a_response() -> Log:
 def suspend(log: Log, over: int, agent: str = AGENT) -> int:
     body = {"agent": agent, "reason": "it drifted"}
     return log.add("agent.suspended", agent, DRIFT, body, refs=(("observation", over),))
+
+
+def test_what_is_refused_may_name_any_launch() -> None:
+    log = running()
+    log.deny(log.ask(next(iter(log.delegations)), launch="anything"), "REFUSED", "malformed")
+    read(log)
+
+
+def test_the_people_who_signed_a_launch_are_remembered_and_others_vote() -> None:
+    log = running()
+    launch = log.launch(layers=[log.layer(AGENT, PEOPLE_KEYS[RUI])])
+    ask = log.ask(next(iter(log.delegations)), "delete_file", risk="HIGH", launch=launch)
+    log.request(ask)
+    log.end_launch(launch)
+    log.allow(ask, (log.vote(ask, ROSA),))
+    assert read(log).facts.requests[ask.id].launch_signers == [RUI]
+
+
+def test_a_refused_launch_is_in_the_tree_of_its_orchestrator_and_its_reasons_hold() -> None:
+    log = running()
+    log.refuse_launch("grants-changed", delegations=[])
+    log.refuse_launch("unsigned-layer", layers=[log.layer(AGENT, None)])
+    log.launch()
+    facts = read(log).facts
+    assert (facts.totals.launches, facts.totals.launches_refused, facts.totals.refused_unshown) == (1, 2, 0)
+    assert facts.services[service_actor(attestation.ORCHESTRATOR)["id"]].size == 3
+
+
+def test_a_launch_that_another_release_judged_is_counted_and_not_refused_for_its_tables() -> None:
+    log = running()
+    elsewhere = {"program": configuration.MERGE_PROGRAM, "digest": "sha256:" + "ab" * 32}
+    launch = log.launch(command=["/usr/bin/robo", "--debug"], merge=elsewhere)
+    log.refuse_launch("unsafe-flag", "grants-changed", merge=elsewhere, delegations=[])
+    facts = read(log).facts
+    assert facts.totals.judged_elsewhere == 2
+    assert facts.examples["judged elsewhere"][0]["launch"] == launch
+    log.launch(merge=elsewhere, delegations=[])
+    broken(log, rulebook.LAUNCH, "grants-changed")
+
+
+def test_the_server_gives_up_launches_for_lost_after_their_orchestrator_was_retired() -> None:
+    log = running()
+    launch = log.launch()
+    log.retire(attestation.ORCHESTRATOR)
+    log.end_launch(launch, "lost", SYSTEM)
+    facts = read(log).facts
+    assert not facts.launches
+    assert (facts.totals.launches_lost, facts.totals.never_observed) == (1, 1)
 
 
 @pytest.mark.parametrize(("rule", "name", "make"), CASES, ids=[name for _, name, _ in CASES])

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imprimatur.formats import canonical, cose, ed25519, note, sshsig, tlog_policy
+from imprimatur.formats import attestation, canonical, cose, ed25519, ids, note, sshsig, tlog_policy
 from imprimatur.formats.binding import REALM
 from imprimatur.formats.encoding import un_b64u
-from imprimatur.formats.shapes import Binary, Digest, Int, ListOf, Obj, OneOf, ShapeError, Text, Time, check
+from imprimatur.formats.shapes import Binary, Digest, Id, Int, ListOf, Obj, OneOf, ShapeError, Text, Time, check
 
 _VKEY = Text(max=512)
 _MAX_FILE = 1_000_000
@@ -31,6 +31,9 @@ SHAPE = Obj(
         "policy": ListOf(Digest(), max=1000),
         "witness": Obj({"keys": ListOf(_VKEY, max=64, min=1), "quorum": Int(1, 64)}),
         "origins": ListOf(Text(max=512, pattern=r"https?://[a-z0-9.-]+(?::[0-9]+)?"), max=64, min=1, unique=True),
+        "services": ListOf(
+            Obj({"service": Id("sv"), "role": OneOf(*attestation.ROLES), "key": Binary(32, 32)}), max=1000
+        ),
     },
 )
 
@@ -72,6 +75,15 @@ class PersonKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceKey:
+    """An orchestrator's, a monitor's or a canary runner's one key. Its id follows from the key."""
+
+    service: str
+    role: str
+    public_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Witnesses:
     """Witness keys and how many of them must have cosigned."""
 
@@ -97,6 +109,7 @@ class Trust:
     policy: tuple[str, ...] | None
     witness: Witnesses | None
     origins: tuple[str, ...] | None = None
+    services: tuple[ServiceKey, ...] | None = None
 
     def decision_keys(self, index: int | None = None) -> tuple[bytes, ...]:
         """The pinned decision keys, for one entry index or all."""
@@ -137,14 +150,16 @@ def _trust(document: dict[str, Any]) -> Trust:
         if witness.quorum > len(witness.keys):
             raise ShapeError("witness.quorum", "asks for more witnesses than are listed")
     log = _vkeys(document["log"]) if "log" in document else None
+    services = _services(document["services"]) if "services" in document else None
     roles = [
         {key.public_key for key in log or ()},
         {key.public_key for key in decision or ()},
         {key.public_key for key in witness.keys} if witness else set(),
+        {key.public_key for key in services or ()},
     ]
     if sum(map(len, roles)) != len(set().union(*roles)):
         # A log that is its own witness, or whose writer signs its checkpoints, would vouch for itself.
-        raise ShapeError("trust", "gives one key two purposes: log, decision and witness keys are different keys")
+        raise ShapeError("trust", "gives one key two purposes: log, decision, witness and service keys differ")
     if witness is not None and any(key.algorithm != note.COSIGNATURE for key in witness.keys):
         # What a plain key signed could have been meant as something else than a cosignature.
         raise ShapeError("witness.keys", "are cosignature keys (type 0x04), as `imprimatur witness keygen` prints them")
@@ -156,6 +171,7 @@ def _trust(document: dict[str, Any]) -> Trust:
         policy=tuple(document["policy"]) if "policy" in document else None,
         witness=witness,
         origins=tuple(document["origins"]) if "origins" in document else None,
+        services=services,
     )
 
 
@@ -165,6 +181,18 @@ def _vkeys(lines: Sequence[str]) -> tuple[note.Vkey, ...]:
         # One witness listed twice under two names would satisfy a quorum of two.
         raise ShapeError("trust", "lists the same log or witness key twice")
     return keys
+
+
+def _services(items: Sequence[dict[str, Any]]) -> tuple[ServiceKey, ...]:
+    services = tuple(ServiceKey(item["service"], item["role"], un_b64u(item["key"])) for item in items)
+    for known in services:
+        ed25519.check_public_key(known.public_key)
+        if ids.service_id(known.public_key) != known.service:
+            raise ShapeError("services", f"gives {known.service} the key of another service")
+    if len({known.service for known in services}) != len(services):
+        # One service in two roles could observe what it launched.
+        raise ShapeError("services", "lists the same service twice")
+    return services
 
 
 def _decision(item: dict[str, Any]) -> DecisionKey:

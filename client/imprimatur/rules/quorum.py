@@ -61,12 +61,15 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What decides who may not answer this request. `single_human` lifts the conflicts, and nothing else."""
+    """What decides who may not answer this request. `single_human` lifts the conflicts, and nothing else.
+
+    `launch_signers` signed the configuration from which the agent that asks was launched.
+    """
 
     agent_owner: str | None = None
     on_behalf_of: str | None = None
     issuer: str | None = None
-    launch_signer: str | None = None
+    launch_signers: Collection[str] = ()
     counted_people: Collection[str] = ()
     counted_keys: Collection[str] = ()
     risk: Risk = Risk.CRITICAL
@@ -196,7 +199,7 @@ def ineligible(
         f"{agent} acts on this person's behalf.",
     )
     add(
-        person == circumstances.launch_signer,
+        person in circumstances.launch_signers,
         "launch-signer",
         f"You signed the launch of {agent}.",
         f"signed the launch of {agent}.",

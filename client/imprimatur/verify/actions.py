@@ -273,7 +273,17 @@ def _new(facts: Facts, name: str, body: Mapping[str, Any]) -> Request:
         executor=tool["executor"] if tool is not None else "agent",
         policy=body["policy"],
         parameters=list(binding["parameters"]),
+        launch_signers=_launch_signers(facts, binding, asking=body.get("verdict") != "deny"),
     )
+
+
+def _launch_signers(facts: Facts, binding: Mapping[str, Any], *, asking: bool) -> list[str]:
+    """Who signed the launch that a request names. Unless it is refused, that is a launch of its agent which runs."""
+    name = binding["context"].get("launch")
+    launch = facts.launches.get(name) if name is not None else None
+    own = launch is not None and launch.agent == binding["agent"]
+    facts.hold(own or name is None or not asking, rulebook.LAUNCH, "it names no launch of its agent that runs")
+    return list(launch.signers) if launch is not None and own else []
 
 
 def _wish(body: Mapping[str, Any]) -> str:

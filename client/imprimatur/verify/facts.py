@@ -226,6 +226,7 @@ class Totals:
     launches: int = 0
     declared: int = 0
     launches_refused: int = 0
+    judged_elsewhere: int = 0
     refused_unshown: int = 0
     launches_ended: int = 0
     launches_lost: int = 0

@@ -1,4 +1,10 @@
-"""Launches: what an orchestrator attests before it starts an agent, what was refused, and how each launch ended."""
+"""Launches: what an orchestrator attests before it starts an agent, what was refused, and how each launch ended.
+
+Whether a launch may be is worked out again from its statement and from all that the log says up to there. What rests
+on signatures, digests and the state of the log is so for ever. What is judged by tables that grow (which flags are
+unsafe, how a sandbox is built) is held to where the launch was merged by this very program; where another release did,
+a difference is counted and told, so that an old log stays as good as it was.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +12,78 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from imprimatur.formats import attestation, digests
+from imprimatur.formats import attestation, digests, sshsig
 from imprimatur.formats.timestamps import format_time, parse_time
-from imprimatur.verify import rulebook, services
+from imprimatur.rules import configuration
+from imprimatur.rules import launches as rules
+from imprimatur.rules.configuration import Problem
+from imprimatur.verify import authority, people, rulebook, services
 from imprimatur.verify.facts import Facts, Launch
+
+LASTING = frozenset(
+    {
+        "wrong-realm",
+        "unsigned-layer",
+        "layer-signature",
+        "layer-digest",
+        "digest-mismatch",
+        "grants-changed",
+        "policy-changed",
+        "agent-unknown",
+        "agent-suspended",
+    }
+)
+"""What does not change with a release of the rules."""
 
 _KEEP = timedelta(days=1)
 _NOT_OF_THE_RUN = ("layers", "own", "realm", "service")
 
 
+def signer_of(facts: Facts, raw: bytes, signature: str) -> str | None:
+    """The active admin whose signing key in force now made this SSH signature over these bytes, or None."""
+    try:
+        key = sshsig.parse(signature).key
+        person = facts.person_keys.get(key.fingerprint)
+        if person is None or not people.is_admin(facts, person):
+            return None
+        if not facts.people[person].keys[key.fingerprint].signs_decisions:
+            return None
+        return person if sshsig.verify(signature, raw, rules.SSH_NAMESPACE, key) else None
+    except sshsig.SshSigError:
+        return None
+
+
+def judge(facts: Facts, statement: attestation.Statement) -> list[Problem]:
+    """Every reason to refuse this launch at this moment."""
+    agent = facts.agents.get(statement.predicate["agent"])
+    return rules.problems(
+        statement.predicate,
+        statement.subjects,
+        realm=facts.realm,
+        agent_state=None if agent is None else "suspended" if agent.suspended else "active",
+        delegations=authority.granted(facts, statement.predicate["agent"]),
+        policy=facts.policy,
+        signer_of=lambda raw, signature: signer_of(facts, raw, signature),
+    )
+
+
 def _attested(facts: Facts, entry: Mapping[str, Any]) -> None:
     body, rule = entry["body"], rulebook.LAUNCH
-    predicate = services.signed(facts, entry, attestation.LAUNCH).predicate
+    statement = services.signed(facts, entry, attestation.LAUNCH)
+    predicate = statement.predicate
     name, agent = predicate["launch"], predicate["agent"]
     facts.hold((body["launch"], body["agent"]) == (name, agent), rule, "the statement is of another launch or agent")
     facts.hold(name not in facts.launches and name not in facts.ended_launches, rule, "this launch was attested before")
+    against = judge(facts, statement)
+    for problem in against:
+        lasting = problem.code in LASTING or _judged_here(predicate)
+        facts.hold(not lasting, rule, f"it should have been refused ({problem.code}): {problem.message}")
+    if against:
+        facts.totals.judged_elsewhere += 1
+        facts.example("judged elsewhere", launch=name, codes=sorted({problem.code for problem in against}))
+    signers = rules.signers(predicate, lambda raw, signature: signer_of(facts, raw, signature))
     kept = {field: value for field, value in predicate.items() if field not in _NOT_OF_THE_RUN}
-    facts.launches[name] = Launch(entry["actor"]["id"], agent, facts.index, facts.now, [], kept)
+    facts.launches[name] = Launch(entry["actor"]["id"], agent, facts.index, facts.now, signers, kept)
     facts.totals.launches += 1
     facts.totals.declared += not predicate["runtime"]["launched"]
 
@@ -34,9 +95,31 @@ def _refused(facts: Facts, entry: Mapping[str, Any]) -> None:
         services.acting(facts, entry, attestation.ORCHESTRATOR)
         facts.totals.refused_unshown += 1
         return
-    text = body["statement"].encode("utf-8")
-    services.signed(facts, entry, attestation.LAUNCH)
-    facts.hold(body["digest"] == digests.sha256(text), rule, "the digest is of another statement")
+    statement = services.signed(facts, entry, attestation.LAUNCH)
+    own = digests.sha256(body["statement"].encode("utf-8"))
+    facts.hold(body["digest"] == own, rule, "the digest is of another statement")
+    against = rules.reasons(judge(facts, statement))
+    said, found = _codes(body["reasons"]), _codes(against)
+    if said == found:
+        return
+    wrong = f"it was refused for {', '.join(said)}, and what the statement says gives {', '.join(found) or 'no reason'}"
+    facts.hold(not _judged_here(statement.predicate), rule, wrong)
+    whole = "more" not in (*said, *found)
+    lasting = [code for code in said if code in LASTING] == [code for code in found if code in LASTING]
+    facts.hold(lasting or not whole, rule, wrong)
+    facts.totals.judged_elsewhere += 1
+    facts.example("judged elsewhere", codes=sorted(set(said) ^ set(found)))
+
+
+def _codes(reasons: list[dict[str, str]]) -> list[str]:
+    """Codes alone: in which words a release tells them is its own matter."""
+    return [reason["code"] for reason in reasons]
+
+
+def _judged_here(predicate: Mapping[str, Any]) -> bool:
+    """Whether the layers were merged by the program that is at hand, and so judged by these tables."""
+    merge = predicate["merge"]
+    return bool(merge["program"] != configuration.MERGE_PROGRAM or merge["digest"] == configuration.merge_digest())
 
 
 def _ended(facts: Facts, entry: Mapping[str, Any]) -> None:

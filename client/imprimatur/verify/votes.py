@@ -276,6 +276,7 @@ def against(
         agent_owner=facts.agents[request.agent].owner,
         on_behalf_of=links[-1][1].document.get("on_behalf_of") if links else None,
         issuer=links[0][1].document["issuer"] if links else None,
+        launch_signers=frozenset(request.launch_signers),
         counted_people=[ballot.person for ballot in others],
         counted_keys=[ballot.key for ballot in others if ballot.key],
         risk=Risk(request.risk),
