@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tests.installation import Installation
 
+PATIENCE = 30_000  # ms in which a page has to show what a test expects; only one that never will takes them
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -37,8 +38,9 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         try:
@@ -51,7 +53,7 @@ def sign_in(browser: Browser, desk: Installation, who: str, **options: object) -
     """A page of a context of its own, in which this person is logged in. Console errors fail the test at once."""
     context: BrowserContext = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})  # type: ignore[arg-type]
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(PATIENCE)
     page.complaints = []  # type: ignore[attr-defined]
     page.on("console", lambda said: page.complaints.append(said.text) if said.type == "error" else None)  # type: ignore[attr-defined]
     page.goto(desk.url + "/accounts/login/")

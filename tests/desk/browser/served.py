@@ -3,7 +3,8 @@
 Everything runs in one process, as in production on SQLite: the web process is the only writer, and what a command
 changes reaches open pages through the hub. Commands: ``{"ask": [tool, parameters]}`` and
 ``{"vote": [login, request, decision, reason]}``, ``{"recall": [login, request]}``, ``{"vouch": login}`` (an operator puts
-the newest key of this person in force, at the console), ``{"evidence": request}`` (what proves the newest decision about it).
+the newest key of this person in force, at the console), ``{"evidence": request}`` (what proves the newest decision about it),
+``{"published": true}`` (wait until everything that was said so far is published, and so counts).
 Each answers with one line of JSON.
 """
 
@@ -36,10 +37,13 @@ def main(folder: Path, port: int, *, strict: bool = False) -> None:
 
     django.setup()
     import uvicorn
+    from django.conf import settings
 
     from imprimatur.rules.policy import DEFAULT_POLICY, DEMO_POLICY
     from tests.conftest import build_world
 
+    # Every test signs somebody in: on a fast machine that is more often in a minute than people may.
+    settings.ACCOUNT_RATE_LIMITS = {"login": "1000/m/ip"}
     world = build_world(DEFAULT_POLICY if strict else DEMO_POLICY)
     for person in world.people.values():
         person.user.set_password(PASSWORD)
@@ -66,6 +70,8 @@ def do(world: Any, command: dict[str, Any]) -> str:
 
     if "ask" in command:
         return ask(world, *command["ask"]).id
+    if "published" in command:
+        return str(everything_published())
     if "evidence" in command:
         return json.dumps(evidence(command["evidence"]))
     if "vouch" in command:
@@ -80,6 +86,16 @@ def do(world: Any, command: dict[str, Any]) -> str:
     version = ActionRequest.objects.get(pk=request).version
     cast_vote.answer(world.people[login], request, version=version, decision=decision, reason=reason)
     return request
+
+
+def everything_published() -> int:
+    """Wait until a checkpoint covers every entry of this moment; its size."""
+    from audit import published
+    from audit.models import LogHead
+    from tests.installation import eventually
+
+    size = LogHead.objects.get().size
+    return eventually(lambda: published.covers(size - 1) and size)
 
 
 def evidence(request: str) -> dict[str, Any]:

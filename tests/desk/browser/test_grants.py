@@ -29,6 +29,7 @@ def sheet(page: Page, served: Served, name: str) -> None:
     page.get_by_role("button", name="Read what that means…").click()
     # Whoever goes on must not do it while the browser is still on its way: an interception set then may come too late.
     expect(page.get_by_role("heading", level=1)).to_contain_text("nobody will be asked")
+    page.wait_for_load_state()
 
 
 def test_a_passkey_approves_in_advance(rui: Page, authenticator: Authenticator, strict: Served) -> None:

@@ -9,6 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from tests.desk.browser.conftest import Served, running
+from tests.desk.browser.test_desk import calm
 
 pytestmark = pytest.mark.browser
 
@@ -26,14 +27,6 @@ def row(page: Page, request: str) -> Locator:
 
 def tick(page: Page, request: str) -> Locator:
     return row(page, request).get_by_role("checkbox")
-
-
-def calm(page: Page) -> None:
-    """Wait out the half second in which keys are ignored after something changed."""
-    page.wait_for_function(
-        """() => new Promise(done => { const start = performance.now(); const look = () =>
-        performance.now() - start > 600 ? done(true) : requestAnimationFrame(look); look(); })"""
-    )
 
 
 def clean(page: Page) -> None:
@@ -94,6 +87,7 @@ def test_what_changed_while_the_sheet_was_open_is_said(page: Page, served: Serve
     tick(page, mine).check()
     tick(page, theirs).check()
     page.get_by_role("button", name="Deny 2…").click()
+    expect(page.get_by_role("heading", name="You say no to 2 requests")).to_be_visible()
     served.vote("rosa", theirs, "approve")
     page.get_by_label("Why?").fill("no")
     page.get_by_role("button", name="Deny 2", exact=True).click()
@@ -120,6 +114,8 @@ def test_without_script_it_works_too(page: Page, served: Served) -> None:
 
 
 def overwrite(served: Served, name: str) -> str:
+    """Have robo ask to overwrite a file, once everything is published: before that no grant answers for anything."""
+    served._do(published=True)
     return served._do(ask=["write_file", {"path": f"/project/src/{name}.py", "content": "x = 1", "destructive": True}])
 
 
@@ -138,6 +134,7 @@ def test_approve_in_advance_from_the_card_and_take_it_back(page: Page, served: S
     page.get_by_role("button", name="Approve in advance").click()
     expect(page.get_by_text("This request still waits for your answer.")).to_be_visible()
     page.get_by_role("button", name="Approve", exact=True).click()
+    expect(page.get_by_text("You approved it.")).to_be_visible()
     later = overwrite(served, "second")
     page.goto(f"/requests/{later}/")
     expect(page.get_by_text("Nobody was asked about this one")).to_be_visible()

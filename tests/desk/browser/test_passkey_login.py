@@ -125,6 +125,7 @@ def test_a_key_that_does_not_replace_the_password_is_asked_for_after_it(desk: De
     desk.sign_out()
     desk.sign_in("rosa")
     expect(page.get_by_role("heading", name="Second step")).to_be_visible()
+    page.wait_for_load_state()  # the button needs the script
     desk.verify(False)
     page.get_by_role("button", name="Use your passkey").click()
     expect(page.locator("#passkey-problem")).to_contain_text("Nothing was confirmed")

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.desk.browser.authenticator import Authenticator
 from tests.desk.browser.conftest import Served, signed_in
-from tests.desk.browser.test_signing import SIGN, challenge, clean, enrol
+from tests.desk.browser.test_signing import challenge, clean, enrol, sign
 
 pytestmark = pytest.mark.browser
 
@@ -32,10 +32,6 @@ def rui(browser: Browser, strict: Served) -> Iterator[Page]:
         enrol(page, "Rui’s phone")
         strict.vouch("rui")
         yield page
-
-
-def sign(page: Page) -> None:
-    page.get_by_role("button", name=SIGN).click()
 
 
 @pytest.mark.parametrize("act", ["deny", "suggest", "recall"])
@@ -82,6 +78,7 @@ def test_an_agent_is_stopped_and_let_go_on_with_a_passkey(ada: Page) -> None:
     sign(ada)
     expect(ada.get_by_text("Stopped: twin. Nothing of it runs")).to_be_visible()
     ada.get_by_role("link", name="Lift…").click()
+    ada.wait_for_url("**/pauses/lift?**")  # both pages ask why
     ada.get_by_label("Why").fill("Mended")
     clean(ada, "the sheet that lifts")
     sign(ada)
@@ -91,7 +88,9 @@ def test_an_agent_is_stopped_and_let_go_on_with_a_passkey(ada: Page) -> None:
 def test_a_key_of_an_agent_is_revoked_since_a_time_with_a_passkey(ada: Page) -> None:
     ada.goto("/agents/")
     ada.get_by_role("link", name="twin").first.click()
+    ada.wait_for_url("**/agents/ag_*")
     ada.get_by_role("link", name="Revoke…").first.click()
+    ada.wait_for_url("**/keys/*/revoke")
     ada.get_by_label("Why").fill("Its laptop is gone")
     ada.get_by_label("Lost since (UTC)").fill("2026-01-02T03:04")
     sign(ada)
@@ -106,6 +105,7 @@ def test_a_stolen_key_is_revoked_with_another_one(browser: Browser, ada: Page, s
         strict.vouch("ada")
     ada.goto("/keys/")
     ada.locator(".key").filter(has_text="Old phone").get_by_role("link", name="Revoke…").click()
+    ada.wait_for_url("**/keys/revoke?**")
     ada.get_by_label("Why").fill("Left in a taxi")
     ada.get_by_label("It was stolen").check()
     clean(ada, "the sheet that revokes a key")
@@ -116,6 +116,7 @@ def test_a_stolen_key_is_revoked_with_another_one(browser: Browser, ada: Page, s
 def test_a_delegation_is_revoked_with_a_passkey_or_by_a_click(ada: Page) -> None:
     ada.goto("/delegations/")
     ada.get_by_role("link", name="Revoke what robo may do").first.click()
+    ada.wait_for_url("**/delegations/*/revoke")
     ada.get_by_label("Why").fill("The work is done")
     expect(ada.get_by_text("A click is enough here; your signature proves more.")).to_be_visible()
     expect(ada.get_by_role("button", name="Revoke", exact=True)).to_be_visible()
