@@ -67,8 +67,8 @@ def test_every_claim_names_its_control_and_the_report_is_json(check: Callable[..
     ("anchor", "claims"),
     [
         ("log", {"checkpoint", "earlier checkpoints"}),
-        ("decision", {"history", "manifest", "grants", "votes"}),
-        ("people", {"people", "grants", "votes"}),
+        ("decision", {"history", "manifest", "grants", "capabilities", "votes"}),
+        ("people", {"people", "grants", "capabilities", "votes"}),
         ("policy", {"policy"}),
     ],
 )

@@ -19,7 +19,7 @@ from tests.verify.builder import ADA, CHILD, ROBO, Log
 
 Files = dict[str, bytes]
 Check = Callable[..., Report]
-OVER_ALL = ("complete", "history", "grants", "people", "policy", "votes")
+OVER_ALL = ("complete", "history", "grants", "capabilities", "people", "policy", "votes")
 AGENT = ids.agent_id(CHILD.public_key)
 
 

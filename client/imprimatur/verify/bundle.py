@@ -26,19 +26,20 @@ from imprimatur.formats import (
 from imprimatur.formats.checkpoint import Checkpoint, CheckpointError, open_checkpoint, signed_by_all
 from imprimatur.formats.encoding import un_b64u
 from imprimatur.formats.trust import Trust
-from imprimatur.verify import copies, signatures, standing
+from imprimatur.verify import copies, grant_files, signatures, standing
 from imprimatur.verify.chosen import Chosen
 from imprimatur.verify.claims import CANNOT_TELL, INVALID, VALID, Claim, Report
 from imprimatur.verify.contents import CHECKPOINT, SELECTED, SELECTION, BundleError, Contents
 from imprimatur.verify.decisions import Decisions
 from imprimatur.verify.disclosed import ERASED, HELD, NEVER, WITHHELD, Disclosed
+from imprimatur.verify.grant_history import NOT_NARROWER, GrantHistory
 from imprimatur.verify.history import BrokenRule, History
 
 MANIFEST, STATEMENT = "MANIFEST.sha256", "MANIFEST.dsse.json"
 STATEMENT_TYPE = "application/vnd.in-toto+json"
 PREDICATE_TYPE = "urn:imprimatur:evidence:v1"
 LOOSE = frozenset({MANIFEST, STATEMENT, SELECTION, "README.txt", "REPORT.html", "verify.pyz"})
-ROOMS = frozenset({"trust", "log", "delegations", "votes", "openings", "views"})
+ROOMS = frozenset({"trust", "log", "delegations", "votes", "openings", "views", grant_files.FOLDER})
 
 Progress = Callable[[str, int, int], None]
 """Told how far a verification is: what is being done, how much of it is done, and of how much (bytes, or entries)."""
@@ -89,6 +90,7 @@ class _Verification:
         self.why_unknown = ""
         self.roots_issued = 0
         self.passed_on = 0
+        self.grants = GrantHistory()
         self.clicks = 0
         self.approved: dict[str, str] = {}
         self.disclosed_beyond: set[int] = set()
@@ -379,7 +381,8 @@ class _Verification:
             self.lines("openings/openings.jsonl"), withheld=self.report.filters.get("openings") is False
         )
         kept = copies.Copies(self.zip)
-        fault, raw = "", b""
+        self.grants = GrantHistory(whole=self.contents.whole)
+        fault, raw, index = "", b"", 0
         try:
             for index, raw in self.contents.entries(size):
                 self.skip_to(index)
@@ -387,12 +390,16 @@ class _Verification:
                 self.chosen.entry(entry)
                 disclosed.entry(self.history.facts, entry)
                 kept.entry(entry, raw)
+                self.grants.entry(entry, raw)
                 self.look(entry, disclosed)
                 self.progress("entries", index + 1, size)
             self.skip_to(size)
         except BrokenRule as error:
             fault = str(error)
             self.note_broken(raw, fault)
+            # The scan of all grants needs no rule to hold, so it goes on to the end.
+            for later, raw in self.contents.entries(size, index):
+                self.grants.read(later, raw)
         self.report.shown = self.chosen.shown
         self.decisions.left_out = 0 if self.contents.whole else size
         self.look_at_heads()
@@ -409,6 +416,7 @@ class _Verification:
             detail = detail.replace(f"all {self.history.size} entries", "the entries that are here")
         self.say_over_all("history", fault, detail, anchored=self.anchored_decision, kinds=kinds)
         if fault:
+            self.say_capabilities(anchored=False)
             return
         self.say_how_complete()
         try:
@@ -555,9 +563,11 @@ class _Verification:
             changed_at_console=totals.by_console,
         )
         anchored = people is not None and self.anchored_decision
+        self.say_capabilities(anchored=anchored and not self.unknown_roots)
+        widened = self.grants.violations()[NOT_NARROWER]
         detail = (
             f"granted by people: {self.roots_issued}, each signed by an admin; passed on by agents: {self.passed_on}, "
-            "each within its parent; made wider by an agent: 0, over all entries that are here"
+            f"each within its parent; made wider by an agent: {widened}, over all entries that are here"
         )
         detail += f"; approved in advance by people: {totals.grants}, used {totals.by_grants} times"
         detail += (
@@ -565,12 +575,12 @@ class _Verification:
         )
         self.say_over_all(
             "grants",
-            "",
+            f"passed on wider than it was held: {widened}" if widened else "",
             detail,
             anchored=anchored and not self.unknown_roots,
             from_people=self.roots_issued,
             passed_on_narrower=self.passed_on,
-            widened_by_agents=0,
+            widened_by_agents=widened,
             approved_in_advance=totals.grants,
             used_in_advance=totals.by_grants,
         )
@@ -609,6 +619,29 @@ class _Verification:
         )
         detail = f"statements of people: {len(self.seen)}, each naming an earlier head of this same log"
         self.say("statements", self.heads_fault, detail)
+
+    def say_capabilities(self, *, anchored: bool) -> None:
+        """Whether every grant traces to a person, by a scan that applies no rule; and that `grants/` says the same."""
+        findings, counts = self.grants.findings(), self.grants.counts()
+        fault = f"entry {findings[0].index}: {findings[0].why}" if findings else ""
+        try:
+            fault = fault or grant_files.fault(self.zip, self.grants)
+        except evidence_zip.EvidenceZipError as error:
+            fault = str(error)
+        held, tools, violations = counts["delegations"], counts["tools"], counts["violations"]
+        detail = (
+            f"grants without a valid human root: {violations['without_human_root']}, initiated by an agent: "
+            f"{violations['initiated_by_agents']}, keys of agents among the signers: "
+            f"{violations['agent_keys_among_signers']}; by people: {held['from_people']}; passed on by agents: "
+            f"{held['passed_on']}, each narrower; tools registered or changed: {tools['new'] + tools['changed']}, of "
+            f"which one person unsigned: {tools['by_one_unsigned']}"
+        )
+        if f"{grant_files.FOLDER}/{grant_files.HISTORY}" not in self.zip:
+            detail += f"; the bundle has no {grant_files.FOLDER}/, so this is from its entries alone"
+        shown = {name: counts[name] for name in ("delegations", "tools", "policies", "in_advance", "services")}
+        self.say_over_all(
+            "capabilities", fault, detail, anchored=anchored, entries=self.grants.entries, **violations, **shown
+        )
 
     def is_ours(self, size: int, root: str) -> bool:
         """Whether this was the root of the log at that size."""

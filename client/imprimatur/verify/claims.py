@@ -24,6 +24,7 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "witnesses": ("AU-9(2)", "AU-6(3)"),
     "history": ("AC-3", "AC-6", "AU-3", "AU-12"),
     "grants": ("AC-2", "AC-6(1)", "AC-6(10)", "AC-24"),
+    "capabilities": ("AC-2", "AC-6(7)", "AC-6(10)"),
     "people": ("AU-10(1)", "IA-5(2)"),
     "policy": ("CM-3", "CM-5"),
     "votes": ("AC-3(2)", "AC-5", "AU-10"),
