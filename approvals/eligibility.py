@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from approvals.models import ActionRequest, Vote
 from governance.models import Delegation, Person, PersonKey, Policy
+from governance.runtime.models import Launch
 from imprimatur.formats import canonical
 from imprimatur.rules import quorum
 from imprimatur.rules.quorum import Candidate, CastVote, Circumstances, Reason, Stage, Tally, ineligible, tally
@@ -38,6 +39,25 @@ def origin_of(delegation: str) -> Origin:
     while link.parent is not None:
         link = link.parent
     return Origin(on_behalf_of, link.issuer_person_id)
+
+
+@lru_cache(maxsize=4096)
+def launch_signers(launch: str) -> frozenset[str]:
+    """The people who signed the configuration of this launch. It was attested once, so this never changes."""
+    found = Launch.objects.filter(pk=launch).values_list("signers", flat=True).first()
+    return frozenset(found or ())
+
+
+def launch_of(request: ActionRequest) -> str | None:
+    """The launch that the request names, if it does."""
+    found: str | None = _context(bytes(request.binding)).get("launch")
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _context(binding: bytes) -> dict[str, str]:
+    context: dict[str, str] = canonical.loads(binding)["context"]
+    return context
 
 
 @lru_cache(maxsize=256)
@@ -126,10 +146,12 @@ def live_votes(request: ActionRequest) -> list[Vote]:
 def circumstances_of(request: ActionRequest, counted: Sequence[Vote]) -> Circumstances:
     """Everything about this request that rules people out."""
     origin = origin_of(request.delegation_id) if request.delegation_id else NOWHERE
+    launch = launch_of(request)
     return Circumstances(
         agent_owner=request.agent.owner_id,
         on_behalf_of=origin.on_behalf_of,
         issuer=origin.issuer,
+        launch_signers=launch_signers(launch) if launch is not None else frozenset(),
         counted_people=frozenset(vote.person_id for vote in counted),
         counted_keys=frozenset(vote.key for vote in counted if vote.key),
         risk=risk_of(request.risk),

@@ -113,6 +113,7 @@ def prepare(wish: Wish) -> submit_request.Command:
         ttl=_ttl(wish, verdict),
         attempt=attempt_digest(wish.attempt) if wish.attempt else "",
         supersedes=wish.supersedes,
+        launch=wish.context.get("launch"),
         openings=tuple(
             openings.row(commitment, opening, identifier)
             for commitment, opening in [*opened.values(), *([said] if said else [])]

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from governance.actors import roles_of
 from governance.errors import Refused
 from governance.models import Agent, AgentKey, Delegation, Person
+from governance.runtime.models import Service
 
 LONGEST_CHAIN = 16
 
@@ -29,6 +30,14 @@ def key_of(thumbprint: str) -> AgentKey:
     if key.retired_at is not None:
         raise Refused("key-revoked", "This key was rotated away. Sign with the agent's present key.")
     return key
+
+
+def service_of(thumbprint: str) -> Service | None:
+    """The service whose key this is, or None. Raises Refused key-revoked for one that was retired."""
+    service = Service.objects.filter(thumbprint=thumbprint).first()
+    if service is not None and service.retired_at is not None:
+        raise Refused("key-revoked", "This service was retired. A new one makes a new key and is registered with it.")
+    return service
 
 
 def access_agent(viewer: Viewer, agent_id: str) -> Agent:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 STATUS: dict[str, int] = {
     **dict.fromkeys(("key-unknown", "key-revoked", "signature", "clock-skew", "digest", "replayed"), 401),
     **dict.fromkeys(
@@ -23,6 +26,7 @@ STATUS: dict[str, int] = {
             "arguments-changed",
             "not-executor",
             "not-allowed",
+            "launch-refused",
         ),
         403,
     ),
@@ -38,12 +42,16 @@ class Refused(Exception):  # it is an answer, not a fault, and reads as one
     """Something was asked that we do not do. ``code`` is stable and for programs, ``message`` is for people.
 
     ``status`` is the HTTP status that belongs to the code (DESIGN section 9); an unknown code is a 403, never a 2xx.
+    ``extra`` is what else a program may know of it, for the problem document.
     """
 
-    def __init__(self, code: str, message: str, status: int | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, status: int | None = None, *, extra: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
+        self.extra = dict(extra or {})
         self.status = status if status is not None else STATUS.get(code, 403)
 
     def __str__(self) -> str:

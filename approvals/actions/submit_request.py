@@ -18,6 +18,7 @@ from audit.models import Opening
 from governance import judgement, spend
 from governance.errors import Refused
 from governance.models import Agent, AgentKey
+from governance.runtime.models import Launch
 from imprimatur.formats import canonical
 from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import states
@@ -56,6 +57,7 @@ class Command:
     ttl: timedelta
     attempt: str = ""  # digest; the agent will execute at once if it may
     supersedes: str | None = None
+    launch: str | None = None  # the launch that the agent says it belongs to
     openings: tuple[Opening, ...] = ()
     nonce: use_nonce.Nonce | None = None
 
@@ -73,7 +75,7 @@ def apply(writer: Writer, command: Command) -> Result:
     """Decide, reserve, record. The same request again answers with the present state and changes nothing.
 
     Raises Refused: replayed, idempotency-conflict, too-many-pending, already-redeemed, suspended, key-revoked,
-    malformed (its salt was used before).
+    malformed (its salt was used before, or it names no launch of this agent that runs).
     """
     use_nonce.apply(writer, command.nonce)
     before = ActionRequest.objects.filter(agent=command.agent, idempotency_key=command.idempotency_key).first()
@@ -81,6 +83,7 @@ def apply(writer: Writer, command: Command) -> Result:
         return _again(before, command)
     _see(writer, _check_key(command))
     _check_salt(writer, command)
+    _check_launch(command)
     verdict = judgement.recheck(writer, command.judgement)
     request = _row(writer, command, verdict)
     code = verdict.code or ""
@@ -147,6 +150,19 @@ def _check_salt(writer: Writer, command: Command) -> None:
     hold is on the other, or live on with it."""
     if writer.is_kept({opening.commitment for opening in command.openings}):
         raise Refused("malformed", "The salt was used before. Every idempotency key has a salt of its own.")
+
+
+def _check_launch(command: Command) -> None:
+    """Authority never comes from a launch, so what was asked under one goes on when it ends. New wishes name one that
+    runs, or none."""
+    if command.launch is None:
+        return
+    if not Launch.objects.filter(pk=command.launch, agent=command.agent, state=Launch.ATTESTED).exists():
+        raise Refused(
+            "malformed",
+            "context.launch names no launch of this agent that was attested and has not ended. Leave it out, or start "
+            "the agent through its orchestrator.",
+        )
 
 
 def _see(writer: Writer, agent: Agent) -> None:

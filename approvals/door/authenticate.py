@@ -16,6 +16,7 @@ from audit.log import utc_now
 from governance import access
 from governance.errors import Refused
 from governance.models import Agent, AgentKey
+from governance.runtime.models import Service
 from imprimatur.formats import httpsig
 
 _KEYID = re.compile(r';keyid="([A-Za-z0-9_-]{43})"')
@@ -33,6 +34,19 @@ class Caller:
     nonce: Nonce | None
 
 
+@dataclass(frozen=True)
+class ServiceCaller:
+    """A service, in one of the roles that the call is for, whose request was verified."""
+
+    service: Service
+    nonce: Nonce | None
+
+    @property
+    def thumbprint(self) -> str:
+        """Of the key that signed."""
+        return self.service.thumbprint
+
+
 def authenticate(raw: RawRequest, now: datetime | None = None) -> Caller:
     """Verify a request under the key it names. Raises Refused with a 401, 413, 422 or 429."""
     now = now or utc_now()
@@ -46,6 +60,35 @@ def authenticate(raw: RawRequest, now: datetime | None = None) -> Caller:
         target = verified_target(raw, bytes(key.public_key))
         limits.keys.take(key.thumbprint)
         return Caller(key.agent, key, target, idempotency_key(raw), nonce_of(signature))
+    except httpsig.HttpSigError as error:
+        raise _turned_away(raw, known, Refused(error.code, error.message), now) from error
+    except Refused as error:
+        raise _turned_away(raw, known, error, now) from error
+
+
+def authenticate_service(raw: RawRequest, *roles: str, now: datetime | None = None) -> ServiceCaller:
+    """Verify a request under the service's key that it names, by the same profile and in the same order.
+
+    Raises Refused with a 401, 413, 422 or 429, and with 403 ``not-allowed`` for an agent, and for a service in another
+    role: both only once their signature holds, so that nobody else learns whose a key is.
+    """
+    now = now or utc_now()
+    known = rejections.UNKNOWN
+    try:
+        _before_anything(raw)
+        signature = httpsig.parse_signature_input(raw.headers, raw.method, raw.path)
+        service = access.service_of(signature.keyid)
+        public_key = bytes((service or access.key_of(signature.keyid)).public_key)
+        known = signature.keyid
+        httpsig.check_time(signature, now.timestamp())
+        verified_target(raw, public_key)
+        limits.keys.take(signature.keyid)
+        if service is None:
+            raise Refused("not-allowed", "This call is for services. An agent asks, and attests nothing.")
+        if service.role not in roles:
+            raise Refused("not-allowed", f"This call is for the role {' or '.join(roles)}, not {service.role}.")
+        idempotency_key(raw)
+        return ServiceCaller(service, nonce_of(signature))
     except httpsig.HttpSigError as error:
         raise _turned_away(raw, known, Refused(error.code, error.message), now) from error
     except Refused as error:

@@ -60,6 +60,7 @@ HINTS: dict[str, str] = {
     "arguments-changed": "Run exactly what was approved, or ask again.",
     "not-executor": "Let the registered executor redeem it.",
     "not-allowed": "Somebody else has to do this.",
+    "launch-refused": "Do not start the agent. Correct what the reasons name, ask for the terms again and attest anew.",
     "not-found": "Check the id; agents see only what is their own.",
     "idempotency-conflict": "Use another Idempotency-Key for another request.",
     "already-redeemed": "Do not start a second execution.",
@@ -99,11 +100,12 @@ def document(code: str, status: int, detail: str, extra: Mapping[str, Any] | Non
 def problem(refused: Refused, extra: Mapping[str, Any] | None = None) -> Reply:
     """The reply for a refusal."""
     headers: dict[str, str] = {}
+    extra = {**refused.extra, **(extra or {})}
     if refused.status in _RETRY:
         headers["retry-after"] = _RETRY_SOONER.get(refused.code, _RETRY[refused.status])
     if refused.code == "clock-skew":
         # The Date header is the server's to send (twice would be none); this says the same in the body.
-        extra = {**(extra or {}), "now": format_time(utc_now())}
+        extra["now"] = format_time(utc_now())
     if refused.status == 401:
         headers["www-authenticate"] = 'Signature realm="imprimatur"'
     return json_reply(refused.status, document(refused.code, refused.status, refused.message, extra), headers, PROBLEM)

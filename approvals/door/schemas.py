@@ -117,6 +117,29 @@ class Seen(Closed):
     envelope: Annotated[str, Field(min_length=1, max_length=65_535)]
 
 
+StatementText = Annotated[
+    str,
+    Field(min_length=1, max_length=33_000, description="the exact text of a DSSE envelope with an in-toto Statement"),
+]
+
+
+class Statement(Closed):
+    """What one service signed."""
+
+    statement: StatementText
+
+
+class Statements(Closed):
+    """What one service signed, in that order."""
+
+    statements: Annotated[list[StatementText], Field(min_length=1, max_length=20)]
+
+
+class Ended(Closed):
+    how: Literal["exited", "killed", "lost"]
+    code: Annotated[int, Field(ge=0, le=255, description="exit status")] | None = None
+
+
 class Open(BaseModel):
     """What the server answers. Clients ignore members they do not know."""
 
@@ -241,3 +264,92 @@ class SeenView(Open):
 
     index: int
     published: bool
+
+
+class OwnTree(Open):
+    """The tree of all that a service signed for this log; its next statement says the same in ``own``."""
+
+    size: int
+    root: str
+
+
+class ServiceView(Open):
+    service: str
+    name: str
+    role: str
+    key: str
+    realm: str
+    registered_at: str
+    own: OwnTree
+    newest: dict[str, Any] | None = None
+
+
+class Terms(Open):
+    """What a launch of this agent has to agree with at this moment."""
+
+    agent: str
+    name: str
+    state: str
+    realm: str
+    delegations: list[str]
+    policy: str
+    merge: dict[str, str]
+    own: OwnTree
+
+
+class LaunchView(Open):
+    launch: str
+    agent: str
+    state: str
+    index: int
+    own: OwnTree
+
+
+class LaunchRefusal(Problem):
+    """``launch-refused``: do not start. The log has it with these reasons."""
+
+    index: int | None = None
+    reasons: list[dict[str, str]] | None = None
+    own: OwnTree | None = None
+
+
+class LaunchItem(Open):
+    """``predicate`` is what the orchestrator signed, without the text of the layers."""
+
+    launch: str
+    agent: str
+    service: str
+    index: int
+    attested_at: str
+    predicate: dict[str, Any]
+
+
+class Launches(Open):
+    launches: list[LaunchItem]
+    more: bool
+
+
+class EndedView(Open):
+    launch: str
+    state: str
+    how: str
+    code: int | None = None
+    index: int
+
+
+class ObservationView(Open):
+    index: int
+    launch: str | None = None
+    matched: bool
+    findings: list[dict[str, Any]]
+
+
+class Observations(Open):
+    observations: list[ObservationView]
+    own: OwnTree
+
+
+class CanaryView(Open):
+    index: int
+    result: str
+    own: OwnTree

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, path
 from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
 from ninja import NinjaAPI, Path, Query
 from ninja.errors import HttpError, ValidationError
 from ninja.openapi.schema import OpenAPISchema
 from ninja.parser import Parser
 from ninja.security import APIKeyHeader
 
-from approvals.door import operations, problems, rejections, schemas, serve
-from approvals.door.authenticate import Caller, authenticate
+from approvals.door import attesting, operations, problems, rejections, schemas, serve
+from approvals.door.authenticate import Caller, ServiceCaller, authenticate, authenticate_service
 from approvals.door.raw import LARGEST_BODY, RawRequest, Reply
 from audit.log import utc_now
 from governance.errors import Refused
 from imprimatur.formats import canonical
+from imprimatur.formats.attestation import CANARIES, MONITOR, ORCHESTRATOR, ROLES
 
 ABOUT = """\
 Agents ask before they act. Every request is signed (RFC 9421, Ed25519, one fixed profile with the tag imprimatur-v1);
@@ -48,10 +50,30 @@ class SignedRequest(APIKeyHeader):
         return authenticate(raw_of(request))
 
 
+class SignedByService(SignedRequest):
+    """The same, by a service in one of these roles. An agent's signature does not do."""
+
+    def __init__(self, *roles: str) -> None:
+        super().__init__()
+        self.roles = roles
+
+    def authenticate(self, request: HttpRequest, key: str | None) -> ServiceCaller:  # type: ignore[override]  # not an agent
+        return authenticate_service(raw_of(request), *self.roles)
+
+
 class Api(NinjaAPI):
     """The declaration. Its OpenAPI document says what problems really are: application/problem+json."""
 
+    _documents: ClassVar[dict[str | None, OpenAPISchema]] = {}
+
     def get_openapi_schema(self, **arguments: Any) -> OpenAPISchema:
+        # Made once: anybody may ask for it, it never changes, and making it costs as much as a hundred requests.
+        prefix = arguments.get("path_prefix")
+        if prefix not in self._documents:
+            self._documents[prefix] = self._document(**arguments)
+        return self._documents[prefix]
+
+    def _document(self, **arguments: Any) -> OpenAPISchema:
         document = super().get_openapi_schema(**arguments)
         for operations_there in document["paths"].values():
             for operation in operations_there.values():
@@ -136,7 +158,11 @@ def _caller(request: HttpRequest) -> Caller:
 
 def _count(request: HttpRequest) -> None:
     caller = getattr(request, "auth", None)
-    known = caller.key.thumbprint if isinstance(caller, Caller) else rejections.UNKNOWN
+    known = rejections.UNKNOWN
+    if isinstance(caller, Caller):
+        known = caller.key.thumbprint
+    elif isinstance(caller, ServiceCaller):
+        known = caller.thumbprint
     rejections.note(known, "malformed", utc_now())
 
 
@@ -353,6 +379,95 @@ def seen(request: HttpRequest, payload: schemas.Seen) -> HttpResponse:
     return respond(serve.perform(lambda: operations.seen(_caller(request), raw_of(request), payload)))
 
 
+def _service(request: HttpRequest) -> ServiceCaller:
+    caller: ServiceCaller = request.auth  # type: ignore[attr-defined]  # set by Ninja from SignedByService
+    return caller
+
+
+Live: Any = Query(..., max_length=1, description="1: those that have not ended")  # type: ignore[type-arg]
+After: Any = Query(-1, ge=-1, le=2**53 - 1, description="go on behind this index")  # type: ignore[type-arg]
+AgentId: Any = Query(..., max_length=100)  # type: ignore[type-arg]
+
+
+@api.get(
+    "/service",
+    auth=SignedByService(*ROLES),
+    response={200: schemas.ServiceView, **READ},
+    operation_id="service",
+    summary="The service itself",
+)
+def service(request: HttpRequest) -> HttpResponse:
+    return respond(serve.perform(lambda: attesting.itself(_service(request))))
+
+
+@api.get(
+    "/launches/terms",
+    auth=SignedByService(ORCHESTRATOR),
+    response={200: schemas.Terms, **READ},
+    operation_id="launchTerms",
+    summary="What a launch of an agent has to agree with now",
+)
+def launch_terms(request: HttpRequest, agent: str = AgentId) -> HttpResponse:
+    return respond(serve.perform(lambda: attesting.get_terms(_service(request), agent)))
+
+
+@api.post(
+    "/launches",
+    auth=SignedByService(ORCHESTRATOR),
+    response={200: schemas.LaunchView, 201: schemas.LaunchView, **CHANGE, 403: schemas.LaunchRefusal},
+    operation_id="attestLaunch",
+    summary="Attest a launch before it is started",
+)
+def attest_launch(request: HttpRequest, payload: schemas.Statement) -> HttpResponse:
+    return respond(serve.perform(lambda: attesting.launch(_service(request), payload)))
+
+
+@api.get(
+    "/launches",
+    auth=SignedByService(ORCHESTRATOR, MONITOR),
+    response={200: schemas.Launches, **READ},
+    operation_id="liveLaunches",
+    summary="Launches that have not ended",
+)
+def live_launches(request: HttpRequest, live: str = Live, after: int = After) -> HttpResponse:
+    return respond(serve.perform(lambda: attesting.live_launches(_service(request), live, after)))
+
+
+@api.post(
+    "/launches/{identifier}/ended",
+    auth=SignedByService(ORCHESTRATOR),
+    response={200: schemas.EndedView, **CHANGE},
+    operation_id="launchEnded",
+    summary="Say how a launch ended",
+)
+def launch_ended(request: HttpRequest, payload: schemas.Ended, identifier: str = Identifier) -> HttpResponse:
+    return respond(serve.perform(lambda: attesting.ended(_service(request), identifier, payload)))
+
+
+@api.post(
+    "/observations",
+    auth=SignedByService(MONITOR),
+    response={200: schemas.Observations, 201: schemas.Observations, **CHANGE},
+    operation_id="observe",
+    summary="Say what was seen of what runs",
+)
+def observe(request: HttpRequest, payload: schemas.Statements) -> HttpResponse:
+    return respond(serve.perform(lambda: attesting.observations(_service(request), payload)))
+
+
+@api.post(
+    "/canaries",
+    auth=SignedByService(CANARIES),
+    response={200: schemas.CanaryView, 201: schemas.CanaryView, **CHANGE},
+    operation_id="reportCanaries",
+    summary="Report a run of the canaries",
+)
+def report_canaries(request: HttpRequest, payload: schemas.Statement) -> HttpResponse:
+    return respond(serve.perform(lambda: attesting.canaries(_service(request), payload)))
+
+
+@csrf_exempt
+@require_safe
 def well_known(request: HttpRequest) -> HttpResponse:
     """``/.well-known/imprimatur``, outside the versioned API."""
     return respond(serve.perform(lambda: operations.well_known(raw_of(request))))

@@ -13,6 +13,7 @@ from governance.actors import roles_of
 from governance.changes import two_person
 from governance.errors import Refused
 from governance.models import ADMIN, AgentKey, Person, PersonKey
+from governance.runtime.models import Service
 from imprimatur.formats import keys, sshsig
 
 
@@ -62,6 +63,8 @@ def apply(writer: Writer, command: Command) -> Result:
         raise Refused("conflict", "This key is registered already in another form. One key belongs to one person.")
     if AgentKey.objects.filter(thumbprint=thumbprint).exists():
         raise Refused("conflict", "This key is an agent's. No key signs both for an agent and for a person.")
+    if Service.objects.filter(thumbprint=thumbprint).exists():
+        raise Refused("conflict", "This key is a service's. No key signs both for a service and for a person.")
     row = PersonKey.objects.create(
         fingerprint=key.fingerprint,
         thumbprint=thumbprint,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from audit.log import Appended, Writer
+from audit.log import Actor, Appended, Writer
 from governance import acts
 from governance.actors import must_be_admin, person_actor
 from governance.ceremonies import Signed
@@ -56,6 +57,17 @@ def apply(writer: Writer, command: Command) -> Result:
         set_by=command.by.pk,
     )
     return Result(pause, write(writer, "pause.set", pause, command))
+
+
+def everything(writer: Writer, *, reason: str, actor: Actor, refs: Sequence[tuple[str, int]] = ()) -> Appended | None:
+    """Pause everything in the server's own name; None when that stands already. Whether it may is asked before."""
+    where = {"scope": Pause.EVERYTHING, "target": ""}
+    if Pause.objects.filter(**where, lifted_at__isnull=True).exists():
+        return None
+    Pause.objects.create(**where, reason=reason, set_at=writer.now, set_by=actor.id)
+    return writer.append(
+        "pause.set", subject=Pause.EVERYTHING, actor=actor, refs=refs, body={**where, "reason": reason}
+    )
 
 
 class Wish(Protocol):

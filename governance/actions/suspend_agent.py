@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from audit.log import Appended, Writer
+from audit.log import Actor, Appended, Writer
 from governance import acts, cascade
 from governance.actions.add_person import actor_of
 from governance.actors import must_be_active, must_be_admin
@@ -35,15 +36,33 @@ def apply(writer: Writer, command: Command) -> Appended:
         raise Refused("invalid", "Say why: the reason goes into the log.")
     if agent.state == Agent.SUSPENDED:
         raise Refused("conflict", f"{agent.name} is suspended already.")
+    actor, part = actor_of(command.by), dict[str, Any]()
+    if command.signed is not None and command.by is not None:
+        said = acts.fields("agent.suspended", agent.id, {"agent": agent.id, "reason": command.reason})
+        actor, part = acts.signed_by(writer, command.by, command.signed, said)
+    return suspend(writer, agent, reason=command.reason, actor=actor, part=part)
+
+
+def suspend(
+    writer: Writer,
+    agent: Agent,
+    *,
+    reason: str,
+    actor: Actor,
+    refs: Sequence[tuple[str, int]] = (),
+    part: Mapping[str, Any] | None = None,
+) -> Appended:
+    """Suspend an active agent in somebody's name, and end what waited on it. Whether they may is asked before."""
     agent.state = Agent.SUSPENDED
     agent.save(update_fields=["state"])
-    body: dict[str, Any] = {"agent": agent.id, "reason": command.reason}
-    actor = actor_of(command.by)
-    if command.signed is not None and command.by is not None:
-        said = acts.fields("agent.suspended", agent.id, dict(body))
-        actor, part = acts.signed_by(writer, command.by, command.signed, said)
-        body |= part
-    entry = writer.append("agent.suspended", subject=agent.id, agent=agent.id, actor=actor, body=body)
+    entry = writer.append(
+        "agent.suspended",
+        subject=agent.id,
+        agent=agent.id,
+        actor=actor,
+        refs=refs,
+        body={"agent": agent.id, "reason": reason, **(part or {})},
+    )
     held = Delegation.objects.filter(subject=agent).values_list("id", flat=True)
     cascade.sweep(writer, entry, agents={agent.id}, delegations=held)
     return entry

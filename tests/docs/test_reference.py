@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import get_commands
 
-from approvals.door import operations, problems, schemas
+from approvals.door import attesting, operations, problems, schemas
 from governance.errors import STATUS
 from imprimatur import cli, errors
 from imprimatur.formats.entries import KINDS
@@ -145,7 +145,7 @@ def published_operations() -> set[tuple[str, str]]:
 def operations_by_docstring() -> set[tuple[str, str]]:
     """Each function of the door says in its first words which call it answers."""
     found = set()
-    for name, function in vars(operations).items():
+    for name, function in {**vars(operations), **vars(attesting)}.items():
         words = re.match(r"(GET|POST) (/\S+?):? ", getattr(function, "__doc__", None) or "")
         if words and not name.startswith("_"):
             found.add((words[1], _plain(words[2].rstrip(":"))))

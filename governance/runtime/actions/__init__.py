@@ -1,0 +1,1 @@
+"""Changes to what runs: who attests, what they attested, and what the server does about it."""
