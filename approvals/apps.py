@@ -9,7 +9,7 @@ class ApprovalsConfig(AppConfig):
 
     def ready(self) -> None:
         """Hook into revocations, policy activations, outbox, inbox and retention; tell the log how entries read."""
-        from approvals import jobs, mirrors, retention, sentences
+        from approvals import grants, jobs, mirrors, retention, sentences
         from approvals.actions import invalidate_requests
         from approvals.notifications import alarms, mail, webhook
 
@@ -20,4 +20,5 @@ class ApprovalsConfig(AppConfig):
         webhook.hook()
         mirrors.register()
         retention.hook()
+        grants.hook()
         assert jobs.UNDELIVERED  # importing it registers its inbox handler

@@ -16,7 +16,7 @@ from django.db.models import F, Q, QuerySet
 
 from approvals import eligibility, openings
 from approvals.models import ActionRequest, Grant
-from audit import published
+from audit import grant_history, published
 from audit.log import Writer
 from governance import ceremonies, judgement, pauses, policies, registry, standing
 from governance.access import chain_of
@@ -381,3 +381,14 @@ def _around(resource: str) -> list[str]:
         found.append(rest)
         rest, slash, _ = rest.rpartition("/")
     return found or ([resource.rpartition("@")[2]] if "@" in resource else [])
+
+
+def uses_between(first: int, end: int) -> list[int]:
+    """The indexes, from ``first`` up to before ``end``, of decisions that rest on a vote in advance."""
+    used = ActionRequest.objects.order_by().filter(grant__isnull=False, decided_index__gte=first, decided_index__lt=end)
+    return [index for index in used.values_list("decided_index", flat=True) if index is not None]
+
+
+def hook() -> None:
+    """Tell the grant history where votes in advance were used."""
+    grant_history.register_uses(uses_between)

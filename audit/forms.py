@@ -133,6 +133,24 @@ class SampleForm(FilterForm):
         return EntryFilter(**{name: self.cleaned_data[name] for name in names}, below=size)
 
 
+_STATES = [("", "All"), ("live", "In force"), ("stopped", "Stopped"), ("waiting", "Not begun"), ("ended", "Ended")]
+
+
+class GrantHistoryForm(FilterForm):
+    """Which grants to show. Who there is to choose from, the history itself says."""
+
+    text = forms.CharField(label="Search", required=False, max_length=200, strip=True)
+    holder = forms.ChoiceField(label="Agent", required=False)
+    person = forms.ChoiceField(label="Signed by", required=False)
+    state = forms.ChoiceField(label="State", required=False, choices=_STATES)
+
+    def __init__(self, *args: Any, holders: list[tuple[str, str]], people: list[tuple[str, str]], **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        for name, choices, everybody in (("holder", holders, "All agents"), ("person", people, "Everybody")):
+            named = sorted(choices, key=lambda each: each[1])
+            self.fields[name].choices = [("", everybody), *named]  # type: ignore[attr-defined]  # both are choice fields
+
+
 class ViewNameForm(forms.Form):
     """The name of a saved view."""
 

@@ -22,7 +22,7 @@ PLACES = [
     ("Policy", "policy", {"policy"}, {"admin", "reviewer", "auditor"}),
     ("People", "people", {"people"}, {"admin", "auditor"}),
     ("Changes", "changes", {"changes"}, {"admin", "reviewer", "auditor"}),
-    ("Log", "log", {"log"}, {"admin", "reviewer", "auditor"}),
+    ("Log", "log", {"log", "grant-history"}, {"admin", "reviewer", "auditor"}),
     ("Evidence", "evidence", {"evidence", "retention"}, {"admin", "auditor"}),
 ]
 # A checkpoint follows its entries within two seconds; after this long the dot stops being green.

@@ -90,6 +90,7 @@ TABLE: dict[str, tuple[tuple[str, ...], set[str] | None, set[str] | None]] = {
     "log_sample": ((), WATCH, None),
     "log_sample_export": (("format",), None, WATCH),
     "check": ((), ANYBODY, None),
+    "grant_history": ((), WATCH, None),
     "entry": (("index",), ALL, None),
     "entry_envelope": (("index",), ALL, None),
     "entry_proof": (("index",), ALL, None),

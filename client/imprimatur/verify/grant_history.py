@@ -115,7 +115,7 @@ class GrantHistory:
     def read(self, index: int, raw: bytes) -> None:
         """Take in the entry in these bytes, which nobody has judged yet."""
         try:
-            entry = canonical.loads(dsse.open_envelope(raw).payload)
+            entry = canonical.loads_canonical(dsse.open_envelope(raw).payload)
             fits = isinstance(entry, dict) and entry["index"] == index
         except _STUMBLES:
             fits = False
@@ -551,6 +551,7 @@ class GrantHistory:
             },
             "policies": {"activated": len(policies), **_by_how_many(policies)},
             "in_advance": in_advance,
+            "keys": {"signers": len(self._signers), "of_agents": len(self.holders.ever_agents)},
             "services": {
                 "registered": len(self.services),
                 "retired": sum(row.ended is not None for row in self.services.values()),

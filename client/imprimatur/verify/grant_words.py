@@ -109,10 +109,11 @@ def how(standing: Standing, named: Named = str) -> str:
     by = f" by {named(ending.by)}" if ending.by else ""
     why = f": {ending.why}" if ending.why else ""
     entry = f" (entry {ending.entry})" if ending.entry >= 0 else ""
-    return f"{_begun(ending, standing.state, named)}{by}{why}{entry}"
+    lasts = "" if standing.state == ENDED else "; for as long as that lasts"
+    return f"{_begun(ending, named)}{by}{why}{entry}{lasts}"
 
 
-def _begun(ending: Ending, state: str, named: Named) -> str:
+def _begun(ending: Ending, named: Named) -> str:
     at = moment(ending.at)
     since = f", from {moment(ending.since)} on" if ending.since and moment(ending.since) != moment(ending.at) else ""
     words = {
@@ -128,8 +129,7 @@ def _begun(ending: Ending, state: str, named: Named) -> str:
         "retired": f"taken out {at}",
         "used-up": f"used up {at}",
     }
-    said = words.get(ending.how, f"{ending.how} {at}")
-    return said if state == ENDED else f"{said}, as long as that lasts"
+    return words.get(ending.how, f"{ending.how} {at}")
 
 
 def _spend(document: Mapping[str, Any]) -> str:
