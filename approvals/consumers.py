@@ -73,17 +73,14 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
     _told: frozenset[str] = frozenset()  # who else reads it, as the page was told last
 
     async def connect(self) -> None:
-        """Accept, and close again at once with a code the page understands when nobody is signed in."""
-        await self.accept()
+        """Accept, and close again at once with a code the page understands when nobody is signed in.
+
+        It listens before it accepts: a page looks once when its line opens, and has to hear of everything after that.
+        """
         session = self.scope.get("session")
         self._session_key = getattr(session, "session_key", None) or ""
         self._changed: dict[tuple[str, str], int] = {}
         self._bell = asyncio.Event()
-        person = await self._person()
-        if person is None:
-            await self.close(NOT_SIGNED_IN)
-            return
-        self._me = person.pk
         loop = asyncio.get_running_loop()
 
         def hear(event: live.Event) -> None:
@@ -94,6 +91,18 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
                     self._leave()
 
         self._leave = live.hub.subscribe(hear)
+        try:
+            await self.accept()
+        except BaseException:  # nobody is there any more, and nobody will say goodbye
+            self._leave()
+            raise
+        person = await self._person()
+        if person is None:
+            self._leave()
+            self._leave = None
+            await self.close(NOT_SIGNED_IN)
+            return
+        self._me = person.pk
         self._task = asyncio.create_task(self._run())
         await self.send_json({"changed": []})
 

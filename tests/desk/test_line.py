@@ -78,6 +78,25 @@ async def test_invariant_10_a_page_hears_ids_and_versions_and_nothing_else(world
     await communicator.leave()
 
 
+async def test_a_page_hears_what_changes_while_its_line_is_being_opened(
+    world_kept: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, really = await signed_in(world_kept, "rui"), consumers.who_stands
+
+    def meanwhile(key: str) -> object:
+        live.hub.publish(live.Event("request", "act_1", 2))
+        monkeypatch.setattr(consumers, "who_stands", really)
+        return really(key)
+
+    monkeypatch.setattr(consumers, "who_stands", meanwhile)
+    communicator = Line(session)
+    await communicator.connect()
+    while not (changed := (await communicator.hear())["changed"]):
+        pass
+    assert changed == [{"kind": "request", "id": "act_1", "version": 2}]
+    await communicator.leave()
+
+
 async def test_invariant_10_what_a_page_sends_means_nothing(world_kept: World) -> None:
     communicator = Line(await signed_in(world_kept, "rui"))
     await communicator.connect()
