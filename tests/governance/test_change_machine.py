@@ -187,6 +187,6 @@ def test_invariant_3_no_sequence_of_changes_widens_with_too_few(world: World) ->
         max_examples=25,
         stateful_step_count=25,
         deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(Administration, settings=slow)

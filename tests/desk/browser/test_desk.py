@@ -39,7 +39,7 @@ def test_a_request_arrives_without_a_reload_and_moves_nothing(page: Page, served
     pill.click()
     expect(row(page, second)).to_be_visible()
     expect(row(page, second).locator(".row")).to_be_focused()
-    expect(page).to_have_title(f"({page.locator('.rows > li').count()}) Desk · Imprimatur")
+    page.wait_for_function("document.title === `(${document.querySelectorAll('.rows > li').length}) Desk · Imprimatur`")
 
 
 def test_what_others_answer_stays_greyed_under_the_pointer_and_goes_afterwards(page: Page, served: Served) -> None:
