@@ -77,7 +77,7 @@ def launch(caller: ServiceCaller, body: schemas.Statement) -> Step:
             return _refused(result)
         row = result.launch
         assert row is not None
-        document = {"launch": row.pk, "agent": row.agent_id, "state": row.state, "index": row.index, "own": result.own}
+        document = {"launch": row.pk, "agent": row.agent_id, "state": row.state, **_entry(row.index), "own": result.own}
         return json_reply(201 if result.fresh else 200, document)
 
     command = attest_launch.prepare(caller.service, body.statement, utc_now())
@@ -102,7 +102,7 @@ def ended(caller: ServiceCaller, identifier: str, body: schemas.Ended) -> Step:
 
     def answered(result: end_launch.Result) -> Reply:
         row = result.launch
-        document: dict[str, Any] = {"launch": row.pk, "state": row.state, "how": row.how, "index": result.index}
+        document: dict[str, Any] = {"launch": row.pk, "state": row.state, "how": row.how, **_entry(result.index)}
         return json_reply(200, document if row.code is None else {**document, "code": row.code})
 
     command = end_launch.Command(identifier, caller.service.pk, body.how, body.code)
@@ -124,7 +124,7 @@ def canaries(caller: ServiceCaller, body: schemas.Statement) -> Step:
     """POST /canaries: one run of all canaries, and what it amounts to."""
 
     def answered(result: report_canary.Result) -> Reply:
-        document = {"index": result.run.index, "result": result.run.result, "own": result.own}
+        document = {**_entry(result.run.index), "result": result.run.result, "own": result.own}
         return json_reply(201 if result.fresh else 200, document)
 
     command = report_canary.prepare(caller.service, body.statement, utc_now())
@@ -139,12 +139,17 @@ def _write(caller: ServiceCaller, apply: Callable[[Writer, C], R], command: C, a
     return Write(applied, command, answered)
 
 
+def _entry(index: int) -> dict[str, Any]:
+    """An entry by its index and the exact text of its envelope: a service believes an answer by this alone."""
+    return {"index": index, "envelope": bytes(Entry.objects.get(pk=index).envelope).decode("utf-8")}
+
+
 def _refused(result: attest_launch.Result) -> Reply:
     refused = result.refused
     assert refused is not None
     first, more = refused.reasons[0]["message"], len(refused.reasons) - 1
     detail = f"{first} There are {more} more reasons." if more else first
-    extra = {"index": refused.index, "reasons": refused.reasons, "own": result.own}
+    extra = {**_entry(refused.index), "reasons": refused.reasons, "own": result.own}
     return problems.problem(Refused("launch-refused", detail, extra=extra))
 
 
@@ -161,5 +166,5 @@ def _launch(row: Launch) -> dict[str, Any]:
 
 
 def _observation(row: Observation) -> dict[str, Any]:
-    document = {"index": row.index, "matched": row.launch_id is not None, "findings": row.findings}
+    document = {**_entry(row.index), "matched": row.launch_id is not None, "findings": row.findings}
     return document if row.launch_id is None else {**document, "launch": row.launch_id}

@@ -302,6 +302,7 @@ class LaunchView(Open):
     agent: str
     state: str
     index: int
+    envelope: str
     own: OwnTree
 
 
@@ -309,6 +310,7 @@ class LaunchRefusal(Problem):
     """``launch-refused``: do not start. The log has it with these reasons."""
 
     index: int | None = None
+    envelope: str | None = None
     reasons: list[dict[str, str]] | None = None
     own: OwnTree | None = None
 
@@ -335,10 +337,12 @@ class EndedView(Open):
     how: str
     code: int | None = None
     index: int
+    envelope: str
 
 
 class ObservationView(Open):
     index: int
+    envelope: str
     launch: str | None = None
     matched: bool
     findings: list[dict[str, Any]]
@@ -351,5 +355,6 @@ class Observations(Open):
 
 class CanaryView(Open):
     index: int
+    envelope: str
     result: str
     own: OwnTree
