@@ -14,6 +14,7 @@ from imprimatur.formats.keyring import KINDS, Keyring
 from imprimatur.formats.keys import dsse_keyid
 from imprimatur.formats.pem import public_pem
 from imprimatur.formats.timestamps import parse_time
+from imprimatur.rules.launches import SSH_NAMESPACE as CONFIGURATION
 
 _SERVICES = ("service.registered", "service.retired")
 
@@ -86,12 +87,13 @@ def key_history(source: Source) -> Iterator[dict[str, Any]]:
 
 def _signers(keys: list[dict[str, Any]]) -> Iterator[str]:
     """Lines for ``ssh-keygen -Y verify``: each person's SSH keys, for what they sign, while they were good."""
-    everything = [SSH_NAMESPACE, statement.SSH_NAMESPACE, *(kind.ssh_namespace for kind in signing.KINDS.values())]
+    both = [SSH_NAMESPACE, CONFIGURATION]
+    everything = [*both, statement.SSH_NAMESPACE, *(kind.ssh_namespace for kind in signing.KINDS.values())]
     for key in keys:
         if key["role"] != "person" or key["kind"] != signing.SSH:
             continue
         parsed = sshsig.parse_public_key(key["key"])
-        namespaces = everything if key["purpose"] == "signing" else [SSH_NAMESPACE]
+        namespaces = everything if key["purpose"] == "signing" else both
         line = sshsig.allowed_signers_line(key["owner"], parsed, namespaces, parse_time(key["from"]))
         if "to" in key:
             before = f'valid-before="{parse_time(key["to"]):%Y%m%d%H%M%SZ}"'

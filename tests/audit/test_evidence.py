@@ -230,7 +230,7 @@ def test_invariant_4_no_agents_key_and_no_servers_key_is_an_allowed_signer(publi
     folder = unzipped(bundle.build(tmp_path / "b.zip").path, tmp_path / "out")
     lines = (folder / "trust" / "allowed_signers").read_text().splitlines()
     assert [line.split(" ")[0] for line in lines] == [world.ada.id]
-    assert all('namespaces="imprimatur-delegation-v1"' in line for line in lines)
+    assert all('namespaces="imprimatur-delegation-v1,imprimatur-config-v1"' in line for line in lines)
     keys = [json.loads(line) for line in (folder / "trust" / "keys.jsonl").read_text().splitlines()]
     assert sorted({key["role"] for key in keys}) == ["agent", "decision", "log", "person"]
 

@@ -103,7 +103,7 @@ def test_allowed_signers_say_what_each_ssh_key_signs(signed, world, tmp_path) ->
         raw = archive.read(vouch["file"])
 
     by_person = {line.split(" ")[0]: line for line in lines}
-    assert 'namespaces="imprimatur-delegation-v1"' in by_person[world.ada.id]
+    assert 'namespaces="imprimatur-delegation-v1,imprimatur-config-v1"' in by_person[world.ada.id]
     assert "imprimatur-decision-v1" in by_person[world.rui.id] and "imprimatur-vouch-v1" in by_person[world.rui.id]
     people = {key["id"]: key for key in keys if key["role"] == "person"}
     assert people[signed["passkey"].fingerprint]["kind"] == "webauthn"

@@ -38,7 +38,7 @@ from imprimatur.formats.encoding import b64, b64u
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.rotation import rotation_preimage
 from imprimatur.formats.timestamps import format_time
-from imprimatur.rules import bubblewrap, configuration, launches, tools
+from imprimatur.rules import bubblewrap, canaries, configuration, launches, tools
 from imprimatur.rules import policy as policies
 from imprimatur.verify import copies, grant_files, log_keys, signatures
 from imprimatur.verify.disclosed import commitments_in
@@ -222,6 +222,7 @@ class Log:
         self.openings: list[commitments.Opening] = []
         self.delegations: dict[str, dict[str, Any]] = {}
         self.decision_key = DECISION_KEY
+        self.launched: dict[str, dict[str, Any]] = {}
         self.trees: dict[str, merkle.CompactRange] = {}
         self._serial = 0
 
@@ -685,7 +686,8 @@ class Log:
         }
         signer = changes.pop("signer", None)
         subjects = {"effective-config": hashlib.sha256(canonical.dumps(effective)).hexdigest()}
-        return self.state(attestation.LAUNCH, subjects, {**fields, **changes}, signer)
+        self.launched[launch] = {**fields, **changes}
+        return self.state(attestation.LAUNCH, subjects, self.launched[launch], signer)
 
     def launch(self, pair: KeyPair = ROBO, body: dict[str, Any] | None = None, **changes: Any) -> str:
         """An attested launch; its id. `changes` are of the predicate, `body` is of the entry's."""
@@ -710,31 +712,63 @@ class Log:
     def observe(
         self, launch: str | None, matched: bool = True, findings: list[dict[str, Any]] | None = None, **changes: Any
     ) -> int:
-        """What the monitor saw; `changes` are of the predicate."""
+        """What the monitor saw: the launch as it was attested; `changes` are of the predicate."""
         fields = {
             "node": NODE,
             "host": INODES,
             "log": {"size": len(self.envelopes), "root": self.root_now()},
-            "processes": [],
+            "processes": [self.process(launch)] if launch in self.launched else [],
             **({} if launch is None else {"launch": launch}),
         }
         text = self.state(attestation.OBSERVATION, {"processes": "ab" * 32}, {**fields, **changes})
         body = {"statement": text, "matched": matched, "findings": findings or []}
         return self.add("observation.recorded", launch or "unknown", service_actor(attestation.MONITOR), body)
 
-    def canaries(self, result: str = "PASSED", stated: str = "", **changes: Any) -> int:
-        """A run of the canaries with this result; `stated` is what the entry says of it."""
+    def process(self, launch: str, **changes: Any) -> dict[str, Any]:
+        """The process of a launch as its monitor ought to see it."""
+        attested = self.launched[launch]
+        return {
+            "pid": 7,
+            "parent": 1,
+            "started": 1000,
+            "uid": 1000,
+            "command": attested["command"],
+            "executable": attested["executable"],
+            "seccomp": 2,
+            "no_new_privileges": True,
+            "capabilities": dict.fromkeys(attestation.CAPABILITY_SETS, "0" * 16),
+            "namespaces": {name: number + 1000 for name, number in INODES.items()},
+            "cgroup": "/imprimatur",
+            "limits": bubblewrap.limits(attested["effective"]),
+            "configuration": configuration.digest(attested["effective"]),
+            **changes,
+        }
+
+    def canaries(self, result: str = "", stated: str = "", answers: dict[str, Any] | None = None, **more: Any) -> int:
+        """A run of the canaries that takes a minute, in which all were refused as they must be but for those that got
+        other `answers` (status and code; None: it was left out). `result` is what the service says of it and `stated`
+        what the entry says; `more` is of the predicate."""
+        begin = format_time(self.now)
+        self.now += timedelta(seconds=60)
+        given = {name: min(attempt.expected) for name, attempt in canaries.ATTEMPTS.items()} | (answers or {})
+        attempts = [
+            {"name": name, "status": answer[0], "code": answer[1], "at": format_time(self.now)}
+            for name, answer in given.items()
+            if answer is not None
+        ]
+        sorted_ = canaries.sort_out(attempts)
+        result = result or canaries.result(attempts)
         fields = {
             "result": result,
             "configuration": [],
-            "passedTests": [],
-            "warnedTests": [],
-            "failedTests": [],
-            "from": format_time(self.now),
+            "passedTests": list(sorted_.passed),
+            "warnedTests": list(sorted_.warned),
+            "failedTests": list(sorted_.failed),
+            "from": begin,
             "every": 300,
-            "attempts": [],
+            "attempts": attempts,
         }
-        text = self.state(attestation.CANARY, {"canaries": "ab" * 32}, {**fields, **changes})
+        text = self.state(attestation.CANARY, {"canaries": "ab" * 32}, {**fields, **more})
         body = {"statement": text, "result": stated or result}
         return self.add("canary.reported", self.realm, service_actor(attestation.CANARIES), body)
 

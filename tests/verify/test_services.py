@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 
-from imprimatur.formats import attestation, ids
-from imprimatur.rules import configuration
+from imprimatur.formats import attestation, canonical, ids
+from imprimatur.formats.timestamps import format_time
+from imprimatur.rules import configuration, drift
 from imprimatur.verify import rulebook
+from imprimatur.verify.history import History
+from tests.verify import builder
 from tests.verify.builder import (
     ADA,
     CHILD,
+    INODES,
     PEOPLE_KEYS,
+    REALM,
     ROBO,
     ROSA,
     RUI,
@@ -302,7 +307,46 @@ def observation_of_a_launch_that_is_called_unmatched() -> Log:
 @case(rulebook.CANARY)
 def canaries_entered_with_another_result() -> Log:
     log = running()
-    log.canaries("WARNED", "PASSED")
+    log.canaries(stated="WARNED")
+    return log
+
+
+@case(rulebook.OBSERVATION)
+def drift_that_is_not_told() -> Log:
+    log = running()
+    launch = log.launch()
+    log.observe(launch, processes=[log.process(launch, seccomp=0)])
+    return log
+
+
+@case(rulebook.OBSERVATION)
+def drift_that_nobody_observed() -> Log:
+    log = running()
+    launch = log.launch()
+    log.observe(launch, findings=drift.findings(log.launched[launch], drifted(log, launch)))
+    return log
+
+
+@case(rulebook.OBSERVATION)
+def observation_of_a_launch_that_has_ended_called_matched() -> Log:
+    log = running()
+    launch = log.launch()
+    log.end_launch(launch)
+    log.observe(launch)
+    return log
+
+
+@case(rulebook.CANARY)
+def canaries_that_got_through_entered_as_passed() -> Log:
+    log = running()
+    log.canaries("PASSED", answers={"self-grant": (201, "")})
+    return log
+
+
+@case(rulebook.CANARY)
+def canaries_of_which_one_is_missing_entered_as_passed() -> Log:
+    log = running()
+    log.canaries("PASSED", answers={"forged-entry": None})
     return log
 
 
@@ -311,6 +355,16 @@ def start_told_by_a_person() -> Log:
     log = running()
     log.add("server.started", log.realm, by(ADA), started())
     return log
+
+
+def drifted(log: Log, launch: str) -> dict[str, Any]:
+    """What a monitor sees when the filter of system calls is gone."""
+    return {"processes": [log.process(launch, seccomp=0)], "host": INODES}
+
+
+def seen_drifting(log: Log, launch: str) -> int:
+    seen = drifted(log, launch)
+    return log.observe(launch, findings=drift.findings(log.launched[launch], seen), processes=seen["processes"])
 
 
 def started(**changes: Any) -> dict[str, Any]:
@@ -333,8 +387,7 @@ def started(**changes: Any) -> dict[str, Any]:
 @case(rulebook.RESPONSE)
 def suspended_over_drift_where_no_policy_says_so() -> Log:
     log = running()
-    seen = log.observe(log.launch())
-    suspend(log, seen)
+    suspend(log, seen_drifting(log, log.launch()))
     return log
 
 
@@ -347,10 +400,40 @@ def suspended_over_an_observation_without_findings() -> Log:
 
 
 @case(rulebook.RESPONSE)
+def suspended_over_another_agents_drift() -> Log:
+    log = running()
+    log.enrol(CHILD, "child")
+    log.respond(drift="suspend")
+    suspend(log, seen_drifting(log, log.launch()), ids.agent_id(CHILD.public_key))
+    return log
+
+
+@case(rulebook.RESPONSE)
+def suspended_again_over_what_an_admin_knew_when_resuming() -> Log:
+    log = running()
+    log.respond(drift="suspend")
+    seen = seen_drifting(log, log.launch())
+    suspend(log, seen)
+    log.add("agent.resumed", AGENT, by(ADA), {"agent": AGENT, "reason": "looked into"})
+    suspend(log, seen)
+    return log
+
+
+@case(rulebook.RESPONSE)
+def paused_for_one_agent_over_a_canary() -> Log:
+    log = running()
+    log.respond(canary="pause")
+    red = log.canaries(answers={"self-grant": (201, "")})
+    one = {"scope": "agent", "target": AGENT, "reason": "a canary got through"}
+    log.add("pause.set", AGENT, CANARY, one, refs=(("canary", red),))
+    return log
+
+
+@case(rulebook.RESPONSE)
 def paused_over_a_run_that_passed() -> Log:
     log = running()
     log.respond(canary="pause")
-    log.add("pause.set", "everything", CANARY, EVERYTHING, refs=(("canary", log.canaries("PASSED")),))
+    log.add("pause.set", "everything", CANARY, EVERYTHING, refs=(("canary", log.canaries()),))
     return log
 
 
@@ -393,6 +476,23 @@ def test_a_refused_launch_is_in_the_tree_of_its_orchestrator_and_its_reasons_hol
     assert facts.services[service_actor(attestation.ORCHESTRATOR)["id"]].size == 3
 
 
+def test_a_launch_of_a_suspended_agent_is_refused_for_that_and_it_holds_no_grants() -> None:
+    log = running()
+    log.add("agent.suspended", AGENT, by(ADA), {"agent": AGENT, "reason": "strange"})
+    log.refuse_launch("agent-suspended", delegations=[])
+    log.refuse_launch("agent-suspended", "grants-changed")
+    read(log)
+
+
+def test_a_key_that_was_registered_for_delegations_signs_configuration_as_well() -> None:
+    log = Log().begun()
+    log.person_key(ADA, PEOPLE_KEYS[ADA])
+    log.enrol()
+    log.services()
+    log.launch(delegations=[])
+    assert [launch.signers for launch in read(log).facts.launches.values()] == [[ADA]]
+
+
 def test_a_launch_that_another_release_judged_is_counted_and_not_refused_for_its_tables() -> None:
     log = running()
     elsewhere = {"program": configuration.MERGE_PROGRAM, "digest": "sha256:" + "ab" * 32}
@@ -403,6 +503,89 @@ def test_a_launch_that_another_release_judged_is_counted_and_not_refused_for_its
     assert facts.examples["judged elsewhere"][0]["launch"] == launch
     log.launch(merge=elsewhere, delegations=[])
     broken(log, rulebook.LAUNCH, "grants-changed")
+
+
+def test_drift_suspends_and_a_canary_pauses_where_the_policy_says_so() -> None:
+    log = running()
+    log.respond(drift="suspend", canary="pause")
+    suspend(log, seen_drifting(log, log.launch()))
+    red = log.canaries(answers={"self-grant": (201, "")})
+    log.add("pause.set", "everything", CANARY, EVERYTHING, refs=(("canary", red),))
+    log.add("agent.resumed", AGENT, by(ADA), {"agent": AGENT, "reason": "looked into"})
+    log.add("pause.lifted", "everything", by(ADA), EVERYTHING)
+    totals = read(log).facts.totals
+    assert (totals.suspended_by_drift, totals.paused_by_canary, totals.drifted) == (1, 1, 1)
+
+
+def test_what_is_observed_is_counted_both_ways() -> None:
+    log = running()
+    seen, unseen = log.launch(), log.launch()
+    log.observe(seen)
+    seen_drifting(log, seen)
+    log.observe("lau_nobody", matched=False)
+    log.observe(None, matched=False, unread=3)
+    for launch in (seen, unseen):
+        log.end_launch(launch)
+    totals = read(log).facts.totals
+    assert (totals.observations, totals.drifted, totals.unmatched, totals.unread) == (4, 1, 2, 3)
+    assert (totals.launches, totals.launches_ended, totals.never_observed) == (2, 2, 1)
+
+
+def test_runs_cover_time_and_gaps_and_failed_controls_do_not() -> None:
+    log = running()
+    log.canaries()
+    log.canaries()
+    log.now += timedelta(hours=1)
+    log.canaries()
+    log.canaries(answers={"positive-control": (503, "busy")})
+    (coverage,) = read(log).facts.coverage.values()
+    assert (coverage["runs"], coverage["passed"], coverage["warned"]) == (4, 3, 1)
+    assert [void["why"] for void in coverage["void"]] == ["gap", "control"]
+
+
+def test_a_run_that_does_not_come_after_the_one_before_covers_nothing() -> None:
+    log = running()
+    log.canaries()
+    last = format_time(log.now - timedelta(seconds=1))  # an entry takes one
+    log.canaries(at=last, **{"from": last})
+    facts = read(log).facts
+    assert facts.totals.runs_out_of_order == 1
+    assert next(iter(facts.coverage.values()))["runs"] == 1
+
+
+def test_what_services_said_is_forgotten_but_for_what_lives() -> None:
+    log = running()
+    launch = log.launch()
+    seen_drifting(log, launch)
+    log.canaries(answers={"self-grant": (201, "")})
+    log.end_launch(launch)
+    log.now += timedelta(days=2)
+    while len(log.envelopes) % 512:
+        log.canaries()
+    facts = read(log).facts
+    assert not facts.launches and not facts.ended_launches and not facts.findings and not facts.red_runs
+
+
+def test_a_snapshot_with_services_goes_on_exactly_where_it_was_taken() -> None:
+    log = running()
+    log.respond(drift="suspend", canary="pause")
+    launch = log.launch(layers=[log.layer(AGENT, PEOPLE_KEYS[RUI])])
+    log.request(log.ask(next(iter(log.delegations)), "delete_file", risk="HIGH", launch=launch))
+    log.refuse_launch("grants-changed", delegations=[])
+    log.observe(launch)
+    suspend(log, seen_drifting(log, launch))
+    log.canaries()
+    red = log.canaries(answers={"self-grant": (201, "")})
+    log.add("pause.set", "everything", CANARY, EVERYTHING, refs=(("canary", red),))
+    log.add("server.started", log.realm, SYSTEM, started())
+    log.end_launch(launch)
+    whole = read(log)
+    for cut in range(1, len(log.envelopes)):
+        history = read(builder.cut(log, cut))
+        resumed = History.restore(canonical.loads(canonical.dumps(history.snapshot())), REALM)
+        for index in range(cut, len(log.envelopes)):
+            resumed.feed(index, log.envelopes[index])
+        assert resumed.snapshot() == whole.snapshot()
 
 
 def test_the_server_gives_up_launches_for_lost_after_their_orchestrator_was_retired() -> None:

@@ -245,8 +245,13 @@ def _activated(facts: Facts, entry: Mapping[str, Any]) -> None:
 
 
 def granted(facts: Facts, agent: str) -> frozenset[str]:
-    """The ids of all delegations to this agent that count at this moment: the whole chain is live, and in its time."""
-    found = set()
+    """The ids of all delegations to this agent that count at this moment: the whole chain is live, and in its time.
+
+    A suspended agent holds nothing.
+    """
+    found: set[str] = set()
+    if agent not in facts.agents or facts.agents[agent].suspended:
+        return frozenset()
     for name, link in facts.delegations.items():
         if link.document["subject"] != agent:
             continue

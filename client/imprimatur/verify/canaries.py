@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from imprimatur.formats import attestation
+from imprimatur.rules import canaries as rules
 from imprimatur.verify import responses, rulebook, services
 from imprimatur.verify.facts import Facts
 
@@ -15,9 +16,27 @@ def _reported(facts: Facts, entry: Mapping[str, Any]) -> None:
     predicate = services.signed(facts, entry, attestation.CANARY).predicate
     facts.hold(predicate["result"] == body["result"], rule, "the service signed another result")
     facts.hold(predicate["from"] <= predicate["at"], rule, "the run ends before it begins")
+    found = rules.result(predicate["attempts"])
+    facts.hold(body["result"] == found, rule, f"its attempts give {found}, and not {body['result']}")
     facts.totals.canary_runs += 1
-    if body["result"] == "FAILED":
+    if found == rules.FAILED:
+        names = [attempt["name"] for attempt in predicate["attempts"] if rules.succeeded(attempt)]
+        facts.example("failed canaries", failed=list(rules.sort_out(predicate["attempts"]).failed), got_through=names)
         responses.failed(facts)
+    _cover(facts, entry["actor"]["id"], predicate)
+
+
+def _cover(facts: Facts, service: str, predicate: Mapping[str, Any]) -> None:
+    """Which time the runs of each service cover. A run that does not come after the one before it covers none."""
+    known = facts.coverage.get(service)
+    coverage = rules.Coverage.from_json(known) if known is not None else rules.Coverage()
+    try:
+        coverage.add(predicate)
+    except rules.OutOfOrder:
+        facts.totals.runs_out_of_order += 1
+        facts.example("runs out of order", service=service)
+        return
+    facts.coverage[service] = coverage.as_json()
 
 
 def _started(facts: Facts, entry: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from imprimatur.formats import (
 )
 from imprimatur.formats.encoding import b64
 from imprimatur.formats.timestamps import parse_time
+from imprimatur.rules import launches
 from imprimatur.verify import signatures
 
 # SubjectPublicKeyInfo of an Ed25519 key (RFC 8410): this header, then the 32 bytes.
@@ -31,7 +32,8 @@ _SIGNER = re.compile(
     r'(?P<person>\S+) namespaces="(?P<namespaces>[^" ]*)",valid-after="(?P<after>[0-9]{14}Z)"'
     r'(?:,valid-before="(?P<before>[0-9]{14}Z)")? (?P<key>\S+ \S+)'
 )
-_EVERYTHING = frozenset(map(signing.ssh_namespace, (statement.TYP, delegation.TYP, *signing.KINDS)))
+_GRANTS = frozenset({delegation.SSH_NAMESPACE, launches.SSH_NAMESPACE})
+_EVERYTHING = _GRANTS | frozenset(map(signing.ssh_namespace, (statement.TYP, *signing.KINDS)))
 MOST_LINE = 64_000_000
 
 
@@ -80,7 +82,7 @@ class Copies:
         if kind in keyring.KINDS:
             self._ring.see(entry)
         elif kind == "person.key_added":
-            own = frozenset({delegation.SSH_NAMESPACE})
+            own = _GRANTS
             self._signer(body["key"], body["person"], own)
         elif kind == "delegation.issued":
             stem = f"delegations/{body['delegation'].removeprefix('sha256:')}"

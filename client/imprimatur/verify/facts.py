@@ -19,7 +19,7 @@ class PersonKey:
     """A person's own key: SSH (`line`), or WebAuthn (`public_key` is the COSE key, like `credential` in base64url).
 
     `purpose` is `signing` for a key that was enrolled with a signed statement, which counts once it is `vouched`; it is
-    `delegation` for one that the console registered, which signs root delegations and nothing else. `enrolled` is the
+    `delegation` for one that the console registered, which signs root delegations and configuration alone. `enrolled` is the
     index of the entry, `enrolment` the digest of the statement, `vouched_by` a person, `first` or `console`.
     """
 
@@ -237,6 +237,7 @@ class Totals:
     unread: int = 0
     suspended_by_drift: int = 0
     canary_runs: int = 0
+    runs_out_of_order: int = 0
     paused_by_canary: int = 0
     starts: int = 0
     starts_wrong: int = 0

@@ -40,13 +40,13 @@ _NOT_OF_THE_RUN = ("layers", "own", "realm", "service")
 
 
 def signer_of(facts: Facts, raw: bytes, signature: str) -> str | None:
-    """The active admin whose signing key in force now made this SSH signature over these bytes, or None."""
+    """The active admin whose key in force now made this SSH signature over these bytes, or None."""
     try:
         key = sshsig.parse(signature).key
         person = facts.person_keys.get(key.fingerprint)
         if person is None or not people.is_admin(facts, person):
             return None
-        if not facts.people[person].keys[key.fingerprint].signs_decisions:
+        if not facts.people[person].keys[key.fingerprint].in_force:
             return None
         return person if sshsig.verify(signature, raw, rules.SSH_NAMESPACE, key) else None
     except sshsig.SshSigError:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from imprimatur.formats import attestation
+from imprimatur.rules import drift
 from imprimatur.verify import responses, rulebook, services
 from imprimatur.verify.facts import Facts
 
@@ -19,8 +20,9 @@ def _recorded(facts: Facts, entry: Mapping[str, Any]) -> None:
     facts.hold(body["matched"] == (launch is not None), rule, f"it {matches} a launch that has not ended")
     totals.observations += 1
     totals.unread += predicate.get("unread", 0)
+    findings = drift.findings(launch.predicate, predicate) if launch is not None else []
+    facts.hold(body["findings"] == findings, rule, _difference(body["findings"], findings))
     if launch is None:
-        facts.hold(not body["findings"], rule, "it matches no launch that it could differ from")
         totals.unmatched += 1
         facts.example("unmatched", claimed=claimed)
         return
@@ -31,6 +33,16 @@ def _recorded(facts: Facts, entry: Mapping[str, Any]) -> None:
         totals.drifted += 1
         facts.example("drift", launch=claimed, codes=sorted({found["code"] for found in body["findings"]}))
         responses.drifted(facts, launch.agent)
+
+
+def _difference(said: list[dict[str, Any]], found: list[dict[str, Any]]) -> str:
+    missing = sorted({each["code"] for each in found if each not in said})
+    more = sorted({each["code"] for each in said if each not in found})
+    if missing:
+        return f"what was observed differs from its launch ({', '.join(missing)}), and the entry does not say so"
+    if more:
+        return f"the entry says what was not observed: {', '.join(more)}"
+    return "its findings are in another order than they are found in"
 
 
 HANDLERS: dict[str, Callable[[Facts, Mapping[str, Any]], None]] = {"observation.recorded": _recorded}
