@@ -17,10 +17,14 @@ def own_of(service: Service) -> dict[str, object]:
     return {"size": tree.size, "root": f"sha256:{tree.root().hex()}"}
 
 
-def must_follow(service: Service, own: object) -> None:
-    """Raise Refused ``wrong-state``, which tells what we have, unless a statement with this ``own`` is the next one."""
+def must_follow(service: Service, own: object, had: dict[str, object] | None = None) -> None:
+    """Raise Refused ``wrong-state`` unless a statement with this ``own`` is the next one.
+
+    The refusal tells what we have: ``had``, where earlier statements of the same call will not be written either.
+    """
     ours = own_of(service)
     if own != ours:
+        ours = had or ours
         raise Refused(
             "wrong-state",
             f"This does not follow the {ours['size']} statements of this service that are in the log. Nothing was "

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from audit.log import commit, utc_now
+from audit.models import Entry
 from governance import policies
 from governance.runtime import terms
 from governance.runtime.actions import register_service
@@ -46,6 +47,10 @@ seccomp = "strict"
 no_new_privileges = true
 capabilities = []
 """
+
+
+GOT_THROUGH: dict[str, Any] = {"out_of_scope": (200, "")}
+"""For `ServiceUnderTest.run`: one attack that was not refused."""
 
 
 @dataclass
@@ -135,8 +140,8 @@ class ServiceUnderTest:
 
     # --- observations --------------------------------------------------------------------------------------------
 
-    def observation(self, launch: dict[str, Any] | None, **changes: Any) -> str:
-        """What a monitor sees of a launch that runs as it was attested; of ``None`` nothing that belongs to one."""
+    def observation(self, launch: dict[str, Any] | None, claimed: str = "", **changes: Any) -> str:
+        """What a monitor sees of a launch that runs as it was attested; of ``None`` something that claims this."""
         fields: dict[str, Any] = {
             "node": NODE,
             "host": HOST,
@@ -145,6 +150,8 @@ class ServiceUnderTest:
         }
         if launch is not None:
             fields |= {"launch": launch["launch"], "processes": [process_of(launch)]}
+        if claimed:
+            fields["launch"] = claimed
         return self.seal(attestation.OBSERVATION, {"processes": "ab" * 32}, fields, **changes)
 
     def observe(self, *texts: str) -> Answer:
@@ -210,6 +217,16 @@ def process_of(launch: dict[str, Any]) -> dict[str, Any]:
         "limits": bubblewrap.limits(effective),
         "configuration": configuration.digest(effective),
     }
+
+
+def without_seccomp(launch: dict[str, Any]) -> dict[str, Any]:
+    """The process of this launch, whose filter of system calls is gone."""
+    return {**process_of(launch), "seccomp": 0}
+
+
+def entry(index: int) -> dict[str, Any]:
+    """An entry as every answer about it has it."""
+    return {"index": index, "envelope": bytes(Entry.objects.get(pk=index).envelope).decode()}
 
 
 def predicate_of(text: str) -> dict[str, Any]:

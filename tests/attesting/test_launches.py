@@ -19,7 +19,7 @@ from imprimatur.formats import attestation, canonical, dsse, ids
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import bubblewrap
-from tests.attesting.service import LAYER, ServiceUnderTest, predicate_of, service
+from tests.attesting.service import LAYER, ServiceUnderTest, entry, predicate_of, service
 from tests.conftest import World
 from tests.door.agent import AgentUnderTest, through_django
 
@@ -30,8 +30,8 @@ pytestmark = pytest.mark.usefixtures("published")
 
 def body_of(index: int) -> dict[str, Any]:
     """The body of an entry."""
-    entry = Entry.objects.get(pk=index)
-    found: dict[str, Any] = canonical.loads(dsse.open_envelope(bytes(entry.envelope)).payload)["body"]
+    row = Entry.objects.get(pk=index)
+    found: dict[str, Any] = canonical.loads(dsse.open_envelope(bytes(row.envelope)).payload)["body"]
     return found
 
 
@@ -46,7 +46,7 @@ def test_a_launch_is_attested_and_the_log_has_what_was_signed(orchestrator: Serv
         "launch": predicate_of(text)["launch"],
         "agent": world.robo.pk,
         "state": "attested",
-        "index": launch.index,
+        **entry(launch.index),
         "own": orchestrator.own,
     }
     assert body_of(launch.index)["statement"] == text
@@ -260,7 +260,7 @@ def test_an_orchestrator_ends_its_launch_once(orchestrator: ServiceUnderTest) ->
             "state": "ended",
             "how": "exited",
             "code": 3,
-            "index": Entry.objects.get(kind="launch.ended").index,
+            **entry(Entry.objects.get(kind="launch.ended").index),
         }
     )
     other = orchestrator.post(f"/launches/{launch}/ended", {"how": "killed"})

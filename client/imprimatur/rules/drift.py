@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from imprimatur.formats import canonical
 from imprimatur.formats.attestation import CAPABILITY_SETS
 from imprimatur.inert import CLOSE, OPEN, visible
 from imprimatur.rules import bubblewrap, configuration
@@ -35,6 +36,11 @@ CODES: dict[str, str] = {
 
 MAX_FINDINGS, MAX_VALUE = 64, 400
 
+MAX_BYTES = 10_000
+"""Of all findings as canonical JSON: an entry has 45,000 bytes, and the largest statement takes 33,000 of them."""
+
+_SHORT = 100  # characters of a value where even one finding of each code is too much: 10 codes stay below 10,000 bytes
+
 _ALWAYS = ("ipc", "mnt", "net", "pid", "uts")
 _NAMESPACES = {True: ("cgroup", *_ALWAYS[:-1], "user", "uts"), False: _ALWAYS}
 _MOST_ARGUMENTS = 256  # of a process, in an observation
@@ -47,16 +53,29 @@ def findings(launch: Mapping[str, Any], observation: Mapping[str, Any]) -> list[
     """The differences as `attestation.FINDING`, in the order of process and code; empty when there is none.
 
     Both are predicates that have their shapes, and ``launch`` was not refused and has not ended. At most 64 are given,
-    of which each code that was found has at least one.
+    in at most 10,000 bytes, and of each code that was found at least one.
     """
     found = list(_launched(launch, observation) if launch["runtime"]["launched"] else _declared(launch, observation))
     found.sort(key=lambda each: (each.get("pid", 0), each["code"], each["expected"], each["found"]))
-    if len(found) > MAX_FINDINGS:
-        first = {each["code"]: each for each in reversed(found)}.values()
-        rest = [each for each in found if not any(each is one for one in first)]
-        kept = [*first, *rest[: MAX_FINDINGS - len(first)]]
-        found = [each for each in found if any(each is one for one in kept)]
-    return found
+    return _fitting(found)
+
+
+def _fitting(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As many as an entry holds beside the largest statement, the first of each code before all others.
+
+    Whoever makes the processes must not be able to keep what is found of them out of the log.
+    """
+    first = {id(each) for each in {each["code"]: each for each in reversed(found)}.values()}
+    rest = [each for each in found if id(each) not in first][: MAX_FINDINGS - len(first)]
+    while True:
+        shown = first | {id(each) for each in rest}
+        kept = [each for each in found if id(each) in shown]
+        if len(canonical.dumps(kept)) <= MAX_BYTES:
+            return kept
+        if not rest:
+            break
+        rest = rest[: len(rest) // 2]
+    return [{**each, "expected": cut(each["expected"], _SHORT), "found": cut(each["found"], _SHORT)} for each in kept]
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,13 +50,14 @@ def apply(writer: Writer, command: Command) -> Result:
     Raises Refused: key-revoked (the service was retired), wrong-state (one does not follow the one before).
     """
     service = statements.signer_of(writer, command.said[0])
+    had = trees.own_of(service)
     rows, fresh = [], False
     for said in command.said:
         before = statements.written_before(service, said)
         if before is not None:
             rows.append(Observation.objects.get(pk=before))
             continue
-        trees.must_follow(service, said.predicate["own"])
+        trees.must_follow(service, said.predicate["own"], had)
         rows.append(_record(writer, service, said))
         fresh = True
     return Result(rows, trees.own_of(service), fresh)

@@ -53,7 +53,7 @@ def apply(writer: Writer, command: Command) -> Result:
     """Write it down. The same statement again answers the same.
 
     Raises Refused: key-revoked (the service was retired), wrong-state (it does not follow), conflict (it does not end
-    after the newest run: together they would cover no time).
+    after the service's newest run: then it would cover no time).
     """
     said, predicate = command.said, command.said.predicate
     service = statements.signer_of(writer, said)
@@ -62,9 +62,9 @@ def apply(writer: Writer, command: Command) -> Result:
         return Result(CanaryRun.objects.get(pk=before), trees.own_of(service), fresh=False)
     trees.must_follow(service, predicate["own"])
     ended_at = parse_time(predicate["at"])
-    newest = CanaryRun.objects.order_by("-index").first()
+    newest = CanaryRun.objects.filter(service=service).order_by("-index").first()
     if newest is not None and ended_at <= newest.ended_at:
-        raise Refused("conflict", "This run does not end after the newest one that is here. Run them one by one.")
+        raise Refused("conflict", "This run does not end after the newest one of this service. Run them one by one.")
     entry = writer.append(
         "canary.reported",
         subject=service.pk,
