@@ -1,6 +1,6 @@
 """The command line of agents (``keygen | enroll | rotate | request | wait | doctor``), of whoever answers for them
-(``key enrol | review | approve | confirm | deny | delegate``), of auditors (``verify | compare | sample``) and of
-whoever watches a log (``witness``).
+(``key enrol | review | approve | confirm | deny | delegate``), of auditors (``verify | compare | sample``), of whoever
+watches a log (``witness``), and of whoever starts agents and watches them (``service | launch | monitor``).
 
 Exit status: 0 done or allowed; 1 refused, or a check failed; 2 wrong use or configuration; 3 still pending; 4 no answer
 from the server; 5 the server shows one thing and asks to sign another, so nothing was signed. Errors are one line on
@@ -13,7 +13,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from imprimatur.cli import answer, ask, compare, delegate, doctor, enrol, key, keygen, rotate, sample, witness
+from imprimatur.cli import (
+    answer,
+    ask,
+    compare,
+    delegate,
+    doctor,
+    enrol,
+    key,
+    keygen,
+    launch,
+    monitor,
+    rotate,
+    sample,
+    service,
+    witness,
+)
 from imprimatur.cli.reading import Mismatch
 from imprimatur.cli.say import MISMATCH, NO_ANSWER, PENDING, REFUSED, USAGE, complain, spell_everything
 from imprimatur.errors import (
@@ -43,7 +58,10 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = _Parser(prog="imprimatur", description="Ask before acting; verify afterwards.", epilog=_EXIT)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser, required=True)
-    for module in (keygen, enrol, rotate, delegate, key, answer, ask, doctor, witness, sample, compare):
+    for module in (
+        *(keygen, enrol, rotate, delegate, key, answer, ask, doctor, witness, sample, compare),
+        *(service, launch, monitor),
+    ):
         module.add(commands)
     verify = commands.add_parser("verify", help="verify an evidence bundle, offline", add_help=False)
     verify.set_defaults(handler=None)
@@ -62,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words, after = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     options = parser().parse_args(words)
     options.after = after
-    if after and options.command != "request":
-        complain("Only `imprimatur request` runs a command after --.")
+    if after and options.command not in ("request", "launch"):
+        complain("Only `imprimatur request` and `imprimatur launch` run a command after --.")
         return USAGE
     try:
         return int(options.handler(options))

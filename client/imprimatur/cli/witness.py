@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
             raise ConfigError(f"--{name} is missing. See `imprimatur witness --help`.")
     if bool(options.mirror) != bool(options.source):
         raise ConfigError("--mirror and --from go together: where to keep the entries, and where they come from.")
-    host, port = _address(options.listen)
+    host, port = address(options.listen)
     try:
         cosigner = Cosigner.load(options.key)
         state = State(options.state, cosigner.vkey)
@@ -101,7 +101,8 @@ def _mirror(options: argparse.Namespace, logs: list[Vkey]) -> mirror.Mirror:
     return mirror.Mirror(options.mirror, mirror.from_url(options.source, token), logs)
 
 
-def _address(text: str) -> tuple[str, int]:
+def address(text: str) -> tuple[str, int]:
+    """Host and port to listen on. Raises ConfigError."""
     host, colon, port = text.rpartition(":")
     if not colon or not (port.isascii() and port.isdecimal()) or int(port) > 65_535:
         raise ConfigError(f"{text} is no address to listen on: it looks like 127.0.0.1:7000.")
