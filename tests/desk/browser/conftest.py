@@ -13,10 +13,10 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Browser, Page
+from django.conf import settings
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.browser import chromium
-from tests.desk.browser.served import PASSWORD
 from tests.installation import ROOT, eventually, free_port
 from tests.sqlite import migrated
 
@@ -55,6 +55,10 @@ class Served:
     def vouch(self, who: str) -> str:
         """Have an operator put this person's newest key in force; the key's fingerprint."""
         return self._do(vouch=who)
+
+    def login(self, who: str) -> str:
+        """Have a person sign in without a browser; the cookie of their session."""
+        return self._do(login=who)
 
     def evidence(self, request: str) -> dict[str, Any]:
         """What proves the decision about a request: receipt, entry, proof, trust."""
@@ -121,16 +125,22 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
+def context_of(browser: Browser, desk: Served, who: str) -> BrowserContext:
+    """A browser 1280 px wide in which somebody is signed in, in a session of their own.
+
+    They signed in without a browser; the page on which people do is tested by itself.
+    """
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=desk.url)
+    context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": desk.login(who), "url": desk.url}])
+    return context
+
+
 @contextmanager
 def signed_in(browser: Browser, desk: Served, who: str) -> Iterator[Page]:
-    """The desk of somebody at 1280 px, for as long as the block lasts."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=desk.url)
+    """The desk of somebody, for as long as the block lasts."""
+    context = context_of(browser, desk, who)
     page = context.new_page()
-    page.goto("/accounts/login/")
-    page.fill("[name=login]", who)
-    page.fill("[name=password]", PASSWORD)
-    page.get_by_role("button", name="Sign in", exact=True).click()
-    page.wait_for_url(f"{desk.url}/")
+    page.goto("/")
     try:
         yield page
     finally:

@@ -4,6 +4,7 @@ Everything runs in one process, as in production on SQLite: the web process is t
 changes reaches open pages through the hub. Commands: ``{"ask": [tool, parameters]}`` and
 ``{"vote": [login, request, decision, reason]}``, ``{"recall": [login, request]}``, ``{"vouch": login}`` (an operator puts
 the newest key of this person in force, at the console), ``{"evidence": request}`` (what proves the newest decision about it),
+``{"login": login}`` (this person signs in with their password: the cookie of the new session),
 ``{"published": true}`` (wait until everything that was said so far is published, and so counts).
 Each answers with one line of JSON.
 """
@@ -44,6 +45,8 @@ def main(folder: Path, port: int, *, strict: bool = False) -> None:
 
     # Every test signs somebody in: on a fast machine that is more often in a minute than people may.
     settings.ACCOUNT_RATE_LIMITS = {"login": "1000/m/ip"}
+    # Slow hashing protects real passwords; whether these can be guessed is nobody's question.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     world = build_world(DEFAULT_POLICY if strict else DEMO_POLICY)
     for person in world.people.values():
         person.user.set_password(PASSWORD)
@@ -74,6 +77,8 @@ def do(world: Any, command: dict[str, Any]) -> str:
         return str(everything_published())
     if "evidence" in command:
         return json.dumps(evidence(command["evidence"]))
+    if "login" in command:
+        return session_of(command["login"])
     if "vouch" in command:
         newest = world.people[command["vouch"]].keys.filter(vouched_at=None).latest("added_at").fingerprint
         commit(vouch_key.apply, vouch_key.Command(newest, None))
@@ -88,6 +93,17 @@ def do(world: Any, command: dict[str, Any]) -> str:
     return request
 
 
+def session_of(login: str) -> str:
+    """The cookie of a new session of this person, who signs in as a browser would."""
+    from django.conf import settings
+    from django.test import Client
+
+    browser = Client(SERVER_NAME="localhost")
+    reply = browser.post("/accounts/login/", {"login": login, "password": PASSWORD})
+    assert reply.status_code == 302, reply.content.decode()
+    return browser.cookies[settings.SESSION_COOKIE_NAME].value
+
+
 def everything_published() -> int:
     """Wait until a checkpoint covers every entry of this moment; its size."""
     from audit import published
@@ -96,6 +112,32 @@ def everything_published() -> int:
 
     size = LogHead.objects.get().size
     return eventually(lambda: published.covers(size - 1) and size)
+
+
+def everything_published() -> int:
+    """Wait until a checkpoint covers every entry of this moment; its size."""
+    from audit import published
+    from audit.models import LogHead
+    from tests.installation import eventually
+
+    size = LogHead.objects.get().size
+    return eventually(lambda: published.covers(size - 1) and size)
+
+
+def chain(world: Any, depth: int) -> str:
+    """A root for robo, passed on from agent to agent so many times, each part narrower; the id of the last."""
+    from imprimatur.formats import canonical
+
+    link, holder = world.delegate("robo", max_depth=depth), "robo"
+    document = canonical.loads(bytes(link.document))
+    times = {name: document[name] for name in ("not_before", "not_after")}
+    for level in range(depth):
+        name = f"link {level + 1}"
+        if name not in world.agents:
+            world.enrol(name)
+        fields = {"max_depth": depth - level - 1, "scope": ["file:read:/project"], "spend": None, **times}
+        link, holder = world.pass_on(link, holder, name, **fields), name
+    return str(link.id)
 
 
 def evidence(request: str) -> dict[str, Any]:

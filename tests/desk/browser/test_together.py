@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.desk.browser.conftest import Served
-from tests.desk.browser.served import PASSWORD
+from tests.desk.browser.conftest import Served, context_of
 
 pytestmark = pytest.mark.browser
 SignIn = Callable[[str], Page]
@@ -20,16 +19,12 @@ def sign_in(browser: Browser, served: Served) -> Iterator[SignIn]:
     contexts, wrong = [], []
 
     def open_(who: str) -> Page:
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=served.url)
+        context = context_of(browser, served, who)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.goto("/accounts/login/")
-        page.fill("[name=login]", who)
-        page.fill("[name=password]", PASSWORD)
-        page.get_by_role("button", name="Sign in", exact=True).click()
-        page.wait_for_url(f"{served.url}/")
+        page.goto("/")
         return page
 
     yield open_
