@@ -114,32 +114,6 @@ def everything_published() -> int:
     return eventually(lambda: published.covers(size - 1) and size)
 
 
-def everything_published() -> int:
-    """Wait until a checkpoint covers every entry of this moment; its size."""
-    from audit import published
-    from audit.models import LogHead
-    from tests.installation import eventually
-
-    size = LogHead.objects.get().size
-    return eventually(lambda: published.covers(size - 1) and size)
-
-
-def chain(world: Any, depth: int) -> str:
-    """A root for robo, passed on from agent to agent so many times, each part narrower; the id of the last."""
-    from imprimatur.formats import canonical
-
-    link, holder = world.delegate("robo", max_depth=depth), "robo"
-    document = canonical.loads(bytes(link.document))
-    times = {name: document[name] for name in ("not_before", "not_after")}
-    for level in range(depth):
-        name = f"link {level + 1}"
-        if name not in world.agents:
-            world.enrol(name)
-        fields = {"max_depth": depth - level - 1, "scope": ["file:read:/project"], "spend": None, **times}
-        link, holder = world.pass_on(link, holder, name, **fields), name
-    return str(link.id)
-
-
 def evidence(request: str) -> dict[str, Any]:
     """The receipt of a request, its entry's envelope, its proof once it is published, and the trust anchors."""
     from approvals.door import answer
