@@ -1,4 +1,4 @@
-"""What every page carries: a strict content policy, and the one-time password rule."""
+"""What every page carries: a strict content policy, the one-time password rule, and no session on agents' addresses."""
 
 from __future__ import annotations
 
@@ -32,6 +32,30 @@ def permissions_policy(webauthn: str) -> str:
         f"publickey-credentials-get={allowed['get']}, publickey-credentials-create={allowed['create']}, "
         "camera=(), microphone=(), geolocation=()"
     )
+
+
+# Here programs sign every request. `server.urls` mounts nothing else below them.
+OF_AGENTS = ("/api/", "/.well-known/imprimatur")
+
+
+class NoSessionForAgents:
+    """Drop cookies on the addresses of agents and services, before anything can look at them.
+
+    Invariant: there is no session where a request signature counts, so neither can stand in for the other. A session
+    is no reason to answer a program, and a program never gets one.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith(OF_AGENTS):
+            return self.get_response(request)
+        request.META.pop("HTTP_COOKIE", None)
+        request.COOKIES = {}
+        response = self.get_response(request)
+        response.cookies.clear()
+        return response
 
 
 class SecurityHeaders:

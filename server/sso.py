@@ -25,8 +25,9 @@ from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOA
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect, render, resolve_url
 from django.urls import URLPattern, path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
@@ -267,8 +268,10 @@ def login(request: HttpRequest, provider_id: str) -> HttpResponseBase:
 @require_GET
 def again(request: HttpRequest, provider_id: str) -> HttpResponseBase:
     """Off to the provider, which has to ask the person anew and to say when it did (``max_age``, ``auth_time``)."""
-    if set(request.GET) - {"next"} or not request.user.is_authenticated:
+    if set(request.GET) - {"next"}:
         raise Http404
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path(), resolve_url("account_login"))
     query = request.GET.copy()
     query["auth_params"] = "prompt=login&max_age=0"
     request.GET = query  # type: ignore[assignment]  # where allauth looks for them

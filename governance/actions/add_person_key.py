@@ -12,6 +12,7 @@ from governance.actions.add_person import actor_of
 from governance.actors import roles_of
 from governance.changes import two_person
 from governance.errors import Refused
+from governance.log_keys import must_not_be_the_logs
 from governance.models import ADMIN, AgentKey, Person, PersonKey
 from governance.runtime.models import Service
 from imprimatur.formats import keys, sshsig
@@ -65,6 +66,7 @@ def apply(writer: Writer, command: Command) -> Result:
         raise Refused("conflict", "This key is an agent's. No key signs both for an agent and for a person.")
     if Service.objects.filter(thumbprint=thumbprint).exists():
         raise Refused("conflict", "This key is a service's. No key signs both for a service and for a person.")
+    must_not_be_the_logs(thumbprint)
     row = PersonKey.objects.create(
         fingerprint=key.fingerprint,
         thumbprint=thumbprint,

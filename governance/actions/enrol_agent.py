@@ -8,6 +8,7 @@ from audit.log import Appended, Writer
 from governance.actions.invite_agent import token_digest
 from governance.actors import agent_actor
 from governance.errors import Refused
+from governance.log_keys import must_not_be_the_logs
 from governance.models import Agent, AgentKey, Invitation, PersonKey
 from governance.runtime.models import Service
 from imprimatur.formats import ed25519, ids, keys
@@ -57,6 +58,7 @@ def apply(writer: Writer, command: Command) -> Result:
         raise Refused("conflict", "This key is a person's. No key signs both for a person and for an agent.")
     if Service.objects.filter(thumbprint=thumbprint).exists():
         raise Refused("conflict", "This key is a service's. No key signs both for a service and for an agent.")
+    must_not_be_the_logs(thumbprint)
     if Agent.objects.filter(name=invitation.name).exists():
         raise Refused("conflict", f"There is an agent called {invitation.name} already.")
     agent = Agent.objects.create(

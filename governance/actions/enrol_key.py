@@ -10,6 +10,7 @@ from governance import ceremonies
 from governance.actors import person_actor
 from governance.ceremonies import Signed
 from governance.errors import Refused
+from governance.log_keys import must_not_be_the_logs
 from governance.models import AgentKey, Person, PersonKey
 from governance.runtime.models import Service
 from imprimatur.formats.encoding import un_b64u
@@ -82,6 +83,7 @@ def must_be_free(thumbprint: str, person: Person) -> None:
         raise Refused("conflict", "This key is an agent's. No key signs both for an agent and for a person.")
     if Service.objects.filter(thumbprint=thumbprint).exists():
         raise Refused("conflict", "This key is a service's. No key signs both for a service and for a person.")
+    must_not_be_the_logs(thumbprint)
     if person.keys.filter(revoked_at__isnull=True).count() >= MOST_KEYS:
         raise Refused("invalid", f"You have {MOST_KEYS} keys already. Revoke one that you no longer use.")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from audit.log import Appended, Writer
 from governance.actors import agent_actor
 from governance.errors import Refused
+from governance.log_keys import must_not_be_the_logs
 from governance.models import Agent, AgentKey, PersonKey
 from governance.runtime.models import Service
 from imprimatur.formats import ed25519, keys
@@ -63,6 +64,7 @@ def apply(writer: Writer, command: Command) -> Result:
         raise Refused("conflict", "The new key is a person's. No key signs both for a person and for an agent.")
     if Service.objects.filter(thumbprint=new).exists():
         raise Refused("conflict", "The new key is a service's. No key signs both for a service and for an agent.")
+    must_not_be_the_logs(new)
     if old.revoked_since is not None or old.retired_at is not None:
         raise Refused("key-revoked", "The old key is no longer in use, so it cannot name its successor.")
     if agent.state != Agent.ACTIVE:

@@ -14,7 +14,7 @@ from django.urls.resolvers import RoutePattern
 from approvals import queue
 from audit.views import check
 from governance.models import Person
-from server.middleware import CONTENT_SECURITY_POLICY
+from server.middleware import CONTENT_SECURITY_POLICY, OF_AGENTS
 from tests.accounts.sessions import signed_in
 from tests.conftest import World
 
@@ -178,7 +178,8 @@ def test_a_printed_password_opens_nothing_but_the_choice_of_ones_own(world: Worl
     client.force_login(world.ada.user)
     choice = "/accounts/password/change/"
     for address in ADDRESSES:
-        if address in {choice, "/accounts/logout/"}:
+        # Where programs call there is no session, so nobody's password matters.
+        if address in {choice, "/accounts/logout/"} or address.startswith(OF_AGENTS):
             continue
         for method in (client.get, client.post):
             reply = method(address)
