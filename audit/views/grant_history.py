@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -15,7 +14,7 @@ from audit import grant_history
 from audit.forms import GrantHistoryForm
 from audit.log import utc_now
 from audit.views.guard import ADMIN, AUDITOR, page
-from imprimatur.formats.timestamps import format_time, parse_time
+from imprimatur.formats.timestamps import format_time
 from imprimatur.verify import grant_words
 from imprimatur.verify.grant_history import GrantHistory
 from imprimatur.verify.grant_rows import (
@@ -62,7 +61,7 @@ class Node:
     signed: str
     key: str
     how: str
-    at: datetime
+    at: str
     context: bool = False
     less: list[str] = field(default_factory=list)
     changed: list[tuple[str, str]] = field(default_factory=list)
@@ -192,7 +191,7 @@ class _Shown:
         standing = self._standings[row.index]
         usual = {"says": [], "bounds": "", "signed": "", "key": ""}
         how = grant_words.how(standing, self._named) if standing.ending is not None else ""
-        return Node(row, standing, title, how=how, at=parse_time(row.time), **{**usual, **words})
+        return Node(row, standing, title, how=how, at=grant_words.moment(row.time), **{**usual, **words})
 
     def _delegation(self, row: Held) -> Node:
         document = row.document

@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 PASSWORD = "a quiet green lamp"
+LONGEST = 15  # times that a root can be passed on: sixteen links
 
 
-def main(folder: Path, port: int, *, strict: bool = False) -> None:
+def main(folder: Path, port: int, *, strict: bool = False, chained: bool = False) -> None:
     """Seed a migrated database, serve it, obey until standard input ends.
 
-    ``strict`` is an installation as it comes, whose approvals need a signing key; otherwise it is the demo's.
+    ``strict`` is an installation as it comes, whose approvals need a signing key; otherwise it is the demo's. With
+    ``chained`` robo has one more root, which is passed on from agent to agent as often as that can be.
     """
     os.environ["DJANGO_SETTINGS_MODULE"] = "server.settings"
     os.environ |= {
@@ -51,6 +53,8 @@ def main(folder: Path, port: int, *, strict: bool = False) -> None:
     for person in world.people.values():
         person.user.set_password(PASSWORD)
         person.user.save()
+    if chained:
+        chain(world, LONGEST)
     server = uvicorn.Server(uvicorn.Config("server.asgi:application", port=port, log_level="warning"))
 
     def obey() -> None:
@@ -114,6 +118,22 @@ def everything_published() -> int:
     return eventually(lambda: published.covers(size - 1) and size)
 
 
+def chain(world: Any, depth: int) -> str:
+    """A root for robo, passed on from agent to agent so many times, each part narrower; the id of the last."""
+    from imprimatur.formats import canonical
+
+    link, holder = world.delegate("robo", max_depth=depth), "robo"
+    document = canonical.loads(bytes(link.document))
+    times = {name: document[name] for name in ("not_before", "not_after")}
+    for level in range(depth):
+        name = f"link {level + 1}"
+        if name not in world.agents:
+            world.enrol(name)
+        fields = {"max_depth": depth - level - 1, "scope": ["file:read:/project"], "spend": None, **times}
+        link, holder = world.pass_on(link, holder, name, **fields), name
+    return str(link.id)
+
+
 def evidence(request: str) -> dict[str, Any]:
     """The receipt of a request, its entry's envelope, its proof once it is published, and the trust anchors."""
     from approvals.door import answer
@@ -137,4 +157,4 @@ def evidence(request: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), strict="strict" in sys.argv[3:])
+    main(Path(sys.argv[1]), int(sys.argv[2]), strict="strict" in sys.argv[3:], chained="chain" in sys.argv[3:])
