@@ -1,0 +1,222 @@
+"""An orchestrator's place: two signed layers, an agent that does as it is told, and the processes that come of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from audit.models import Entry
+from governance.runtime.models import Launch
+from imprimatur.formats import canonical, dsse
+from imprimatur.rules import bubblewrap
+from imprimatur.sandbox import bwrap
+from tests.runtime.served import PYTHON, Served, private_key, sign_layer
+
+BASE = """realm = "test.imprimatur"
+
+[runtime]
+kind = "bwrap"
+
+[command]
+allowed = ["{python}"]
+
+[limits]
+memory_mb = 512
+cpu_seconds = 60
+wall_seconds = 120
+processes = 24
+open_files = 64
+file_size_mb = 10
+
+[files]
+read = ["{read}"]
+write = ["{write}"]
+
+[network]
+mode = "none"
+
+[env]
+pass = ["LANG"]
+set = {{ COLOUR = "green" }}
+
+[imports]
+allow = ["json", "os"]
+
+[security]
+seccomp = "strict"
+no_new_privileges = true
+capabilities = []
+"""
+OVERRIDE = """realm = "test.imprimatur"
+
+[agent]
+id = "{agent}"
+
+[limits]
+memory_mb = 256
+"""
+AGENT = """
+import os, sys, time
+work = sys.argv[1]
+with open(work + "/began", "w") as marker:
+    marker.write("ran")
+while not os.path.exists(work + "/stop"):
+    time.sleep(0.02)
+print("done", flush=True)
+sys.exit(7)
+"""
+
+
+class Yard:
+    """Layers ``base`` and ``override``, the agent's program, its folder ``work``, and the orchestrator's folder."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.code, self.work = served.folder / "code", served.folder / "work"
+        for folder in (self.code, self.work):
+            folder.mkdir()
+        self.who = bwrap.user()
+        os.chown(self.work, self.who.uid, self.who.gid)
+        self.program = self.code / "agent.py"
+        self.program.write_text(AGENT)
+        self.key = private_key(served.world.ssh["ada"], served.folder / "ada")
+        self.base, self.override = served.folder / "base.toml", served.folder / "override.toml"
+        self.write_base()
+        self.write_override()
+        self.orchestrator = served.service("orchestrator")
+
+    @property
+    def agent(self) -> str:
+        return str(self.served.world.robo.pk)
+
+    @property
+    def command(self) -> list[str]:
+        return [PYTHON, "-I", str(self.program), str(self.work)]
+
+    @property
+    def began(self) -> bool:
+        """Whether the agent has run at all."""
+        return (self.work / "began").exists()
+
+    def write_base(self, change: tuple[str, str] = ("", ""), *, sign: bool = True, key: Path | None = None) -> None:
+        text = BASE.format(python=PYTHON, read=self.code, write=self.work)
+        assert change[0] in text
+        self.base.write_text(text.replace(*change) if change[0] else text)
+        self.base.with_name("base.toml.sig").unlink(missing_ok=True)
+        if sign:
+            sign_layer(self.base, key or self.key)
+
+    def write_override(self, text: str = OVERRIDE) -> None:
+        self.override.write_text(text.format(agent=self.agent))
+        sign_layer(self.override, self.key)
+
+    def words(self, *command: str, options: tuple[str, ...] = ()) -> list[str]:
+        """The command line of a launch."""
+        layers = ["--config", str(self.base), "--config", str(self.override)]
+        service = ["--service", str(self.orchestrator), "--agent", self.agent]
+        return ["launch", *service, *layers, *options, "--", *(command or self.command)]
+
+    def launch(self) -> subprocess.Popen[str]:
+        """Launch the agent, and return when it runs."""
+        process = self.served.start(*self.words())
+
+        def running() -> bool:
+            if process.poll() is not None:
+                raise AssertionError(process.communicate())
+            return self.began
+
+        self.served.until(running)
+        return process
+
+    def stop(self, process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+        """Have the agent end, and serve its launcher to the end."""
+        (self.work / "stop").write_text("now")
+        return self.served.finish(process)
+
+    def processes(self, launch: str) -> list[int]:
+        """Every process of this machine that says it belongs to a launch."""
+        return claiming(launch)
+
+    def rogue(self, launch: Launch, **changes: Any) -> subprocess.Popen[bytes]:
+        """A second sandbox of the same launch, started by hand as root's own tool would, with something changed."""
+        return rogue(self, launch, **changes)
+
+
+def claiming(launch: str) -> list[int]:
+    """Processes whose environment names this launch."""
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal():
+            try:
+                environ = (path / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if f"IMPRIMATUR_LAUNCH={launch}".encode() in environ:
+                found.append(int(path.name))
+    return sorted(found)
+
+
+def rogue(
+    yard: Yard,
+    launch: Launch,
+    *,
+    command: list[str] | None = None,
+    seccomp: bool = True,
+    configuration: bytes | None = None,
+    limits: dict[str, int] | None = None,
+    drop: tuple[str, ...] = (),
+    add: tuple[str, ...] = (),
+    user: bool = True,
+) -> subprocess.Popen[bytes]:
+    """bwrap by hand: the flags of the launch without ``drop`` and with ``add``, and other files handed over."""
+    effective = launch.document["effective"]
+    flags = [word for word in bubblewrap.arguments(effective) if word not in drop]
+    for name, number in (("--info-fd", bubblewrap.INFO_FD), ("--block-fd", bubblewrap.BLOCK_FD)):
+        place = flags.index(name)
+        assert flags[place + 1] == str(number)
+        del flags[place : place + 2]
+    if not seccomp:
+        place = flags.index("--seccomp")
+        del flags[place : place + 2]
+    handed = {bubblewrap.CONFIGURATION_FD: configuration or canonical.dumps(effective)}
+    if seccomp:
+        from imprimatur.sandbox import seccomp as filters
+
+        handed[bubblewrap.SECCOMP_FD] = filters.program(os.uname().machine, "strict")
+    opened = {}
+    for number, raw in handed.items():
+        descriptor = os.memfd_create("rogue")
+        os.write(descriptor, raw)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        opened[number] = descriptor
+    flags = [str(opened.get(int(word), word)) if word.isdecimal() and int(word) in opened else word for word in flags]
+    prlimit = [f"--{name}={value}" for name, value in (limits or {}).items()]
+    words = [*(["prlimit", *prlimit] if prlimit else []), "/usr/bin/bwrap", *flags[:-1], *add, "--"]
+    identity: dict[str, Any] = {}
+    if user and yard.who.switched:
+        identity = {"user": yard.who.uid, "group": yard.who.gid, "extra_groups": []}
+    return subprocess.Popen(
+        [*words, *(command or yard.command)],
+        env=bubblewrap.environment(effective, launch.pk, {}),
+        pass_fds=list(opened.values()),
+        start_new_session=True,
+        **identity,
+    )
+
+
+def entries(kind: str) -> list[dict[str, Any]]:
+    """The bodies of all entries of a kind, the oldest first."""
+    rows = Entry.objects.filter(kind=kind).order_by("index")
+    payloads = [json.loads(dsse.open_envelope(bytes(row.envelope)).payload) for row in rows]
+    return [payload["body"] for payload in payloads]
+
+
+def gone(process: subprocess.Popen[Any]) -> None:
+    """End a process of a test and all it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
