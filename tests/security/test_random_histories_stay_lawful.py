@@ -68,6 +68,7 @@ from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import states
 from imprimatur.rules.policy import DEMO_POLICY
 from imprimatur.rules.tools import DEFAULT_TOOLS
+from imprimatur.verify.grant_history import GrantHistory
 from imprimatur.verify.history import History
 from tests.conftest import World
 from tests.door.agent import AgentUnderTest, new_attempt, through_django
@@ -484,5 +485,13 @@ def test_whatever_agents_and_people_do_the_notary_accepts_every_entry(
         assert (known.reserved, known.spent) == (row.reserved, row.spent)
     # And every row that repeats an entry still agrees with the whole log.
     assert fsck.run().findings == []
+    # The scan of all grants, which knows none of the rules, finds none that traces to nobody.
+    scan = GrantHistory()
+    for entry in Entry.objects.order_by("index"):
+        scan.read(entry.index, bytes(entry.envelope))
+    assert scan.findings() == []
+    assert {row.person for row in scan.delegations.values()} <= {person.id for person in world.people.values()}
+    assert set(scan.delegations) == set(Delegation.objects.values_list("pk", flat=True))
+    assert {name: row.uses for name, row in scan.in_advance.items()} == dict(Grant.objects.values_list("pk", "uses"))
     # The publisher, which holds the keys as well, takes all of it.
     assert world.publish() == done
