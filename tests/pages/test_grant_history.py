@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from approvals import grants
 from approvals.actions import issue_grant, revoke_grant
 from audit import grant_history
 from audit.evidence import bundle
-from audit.log import commit
+from audit.log import commit, utc_now
 from audit.models import Entry
 from audit.trust import document as trust_document
 from governance import ceremonies
 from governance.actions import register_tool, retire_tool, revoke_delegation, suspend_agent
 from imprimatur.formats import canonical, delegation, dsse, evidence_zip, trust
+from imprimatur.formats.timestamps import format_time
 from imprimatur.rules.tools import DEFAULT_TOOLS
 from imprimatur.verify.bundle import verify_bundle
 from imprimatur.verify.grant_history import USE, GrantHistory
@@ -58,11 +60,6 @@ def _in_advance(world: Any) -> str:
         "parameters": {"path": {"op": "any"}, "content": {"op": "any"}, "destructive": {"op": "any"}},
         "max_uses": 3,
     }
-    from datetime import timedelta
-
-    from audit.log import utc_now
-    from imprimatur.formats.timestamps import format_time
-
     chosen["not_after"] = format_time(utc_now() + timedelta(minutes=30))
     signed = ceremonies.session(world.rui, grants.document(world.rui, high, chosen, None))
     commit(issue_grant.apply, issue_grant.command(world.rui.id, high, signed))
@@ -196,11 +193,22 @@ def test_page_section_and_verifier_agree(desk, passed, tmp_path) -> None:
     assert len(shown) == counts["delegations"]["from_people"] + counts["delegations"]["passed_on"]
 
 
-def test_the_rows_of_the_database_agree_too(passed) -> None:
+def test_the_rows_of_the_database_agree_too_on_what_is_in_force(passed) -> None:
     from governance.models import Delegation
+    from governance.views import listing
 
+    passed.delegate("twin", not_before="2099-01-01T00:00:00.000Z", not_after="2100-01-01T00:00:00.000Z")
+    passed.delegate("trip")
+    commit(suspend_agent.apply, suspend_agent.Command(passed.agents["trip"], "odd", passed.ada))
+    now = utc_now()
     with grant_history.reading() as read:
         found = read.history.delegations
+        standings = read.history.standings(format_time(now))
+    states = {row.id: standings[found[row.id].index].state for row in Delegation.objects.all()}
+    for row in listing.forest(listing.roots(), now):
+        if row.delegation.subject.state == "active":
+            assert (states[row.delegation.id] == "live") == (row.ended == ""), row.ended
+    assert set(states.values()) == {"live", "waiting", "stopped", "ended"}
     assert set(found) == set(Delegation.objects.values_list("id", flat=True))
     for row in Delegation.objects.all():
         held = found[row.id]
