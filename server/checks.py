@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
 from audit import roles as audit_roles
-from audit import sinks, witnesses
+from audit import signer, sinks, witnesses
 from audit.views.mirror import LEAST_OF_A_TOKEN
 from governance import enrolment
 from imprimatur.formats import webauthn
@@ -160,7 +161,23 @@ def assert_known_schema(**_: Any) -> None:
         )
 
 
-def assert_durable() -> None:
+def assert_keys_apart(*, publishing: bool = False) -> None:
+    """Where the publisher is a process of its own, each process holds its own private keys and not the other's.
+
+    Raises ImproperlyConfigured: a thief of the web process must not find there what signs checkpoints.
+    """
+    if settings.PUBLISHER != audit_roles.APART:
+        return
+    role = signer.DECISION if publishing else signer.LOG
+    held = [name for name in signer.names(role) if (Path(settings.KEYS_DIR) / f"{name}.key").exists()]
+    if held:
+        raise ImproperlyConfigured(
+            f"{', '.join(f'{name}.key' for name in held)} lies in the keys of this process, and belongs to the other. "
+            f"Move it there, and leave {held[0]}.pub here; docs/operations.md says how."
+        )
+
+
+def assert_durable(*, publishing: bool = False) -> None:
     """Ask the database itself, at start: commits reach the disk, the log is guarded, changes of authority are noticed.
 
     Raises LogUnguarded or ImproperlyConfigured: rather no desk than one that forgets or overlooks. A database role
@@ -174,7 +191,7 @@ def assert_durable() -> None:
     missing = triggers.check_installed()
     if missing:
         raise ImproperlyConfigured(" ".join(missing) + " Run `manage.py migrate`.")
-    powerful = audit_roles.problems()
+    powerful = audit_roles.problems(publishing=publishing)
     if powerful and settings.DATABASE_ROLES:
         raise ImproperlyConfigured(" ".join(powerful) + f" {ROLES_HINT}")
     for problem in powerful:

@@ -6,13 +6,15 @@ import asyncio
 import logging
 import threading
 
+from django.conf import settings
 from django.db import close_old_connections, connection
 
 from approvals import clock, live
 from approvals.notifications import alarms
-from audit import inbox, publisher, retention_clock, witnesses, writer
+from audit import inbox, publisher, retention_clock, roles, witnesses, writer
 from audit.evidence import jobs
 from audit.log import utc_now
+from audit.models import Checkpoint
 from audit.sinks import shipping
 from server import checks
 
@@ -64,26 +66,40 @@ class Ticker(threading.Thread):
     def _note_shipped(self) -> None:
         try:
             if _shipping is not None:
+                if _publisher is None:
+                    _offer_published(_shipping)
                 _shipping.note()
         except Exception:
             logger.exception("what a sink holds was not entered into the log; the next reading tries again")
 
 
+def _offer_published(client: shipping.Client) -> None:
+    """What the publisher's thread does where there is one: ship the newest checkpoint, keep what became of it."""
+    newest = Checkpoint.objects.order_by("-size").first()
+    if newest is not None:
+        client.offer(newest.size, bytes.fromhex(newest.root), newest.note)
+        client.keep()
+
+
 def start() -> None:
     """Check that commits are durable and the log is guarded, then start writer, publisher and clock.
+
+    The publisher is left out where it is a process of its own (IMPRIMATUR_PUBLISHER).
 
     Raises ImproperlyConfigured when a guarantee does not hold: rather no desk than one that forgets.
     """
     global _asking, _clock, _publisher, _shipping
     checks.assert_known_schema()
     checks.assert_durable()
+    checks.assert_keys_apart()
     writer.start()
-    _asking = witnesses.Client(publisher.read_tile, publisher.kick)
-    _asking.start()
     _shipping = shipping.Client()
     _shipping.start()
-    _publisher = publisher.Publisher(asking=_asking, shipping=_shipping)
-    _publisher.start()
+    if settings.PUBLISHER == roles.HERE:
+        _asking = witnesses.Client(publisher.read_tile, publisher.kick)
+        _asking.start()
+        _publisher = publisher.Publisher(asking=_asking, shipping=_shipping)
+        _publisher.start()
     _clock = Ticker()
     _clock.start()
 

@@ -24,6 +24,10 @@ ORIGINS = env.words("ORIGINS", "http://localhost:8000")
 WITNESSES = env.text("WITNESSES")
 # Signs with the keys of the log that have only a public half in the folder of keys (an HSM, a KMS).
 SIGNER = env.text("SIGNER")
+# Who publishes: a thread of the web process (here), or `manage.py publish` (apart), which alone holds the log's key.
+PUBLISHER = env.text("PUBLISHER", "here")
+if PUBLISHER not in {"here", "apart"}:
+    raise ImproperlyConfigured("IMPRIMATUR_PUBLISHER must be here or apart")
 # With it, a mirror may read every entry of the log over HTTP.
 MIRROR_TOKEN = env.text("MIRROR_TOKEN")
 # Other systems that keep every published entry: name@address, separated by commas; and what a collector asks for.
@@ -91,6 +95,8 @@ def _database(url: str) -> dict[str, Any]:
 
 
 DATABASES = {"default": _database(env.text("DATABASE_URL"))}
+if PUBLISHER == "apart" and not env.text("DATABASE_URL"):
+    raise ImproperlyConfigured("IMPRIMATUR_PUBLISHER=apart needs PostgreSQL: on SQLite one process writes everything")
 # Refuse to start as a database role that could do more to the log than add to it (`manage.py audit_roles`).
 DATABASE_ROLES = env.flag("DATABASE_ROLES")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

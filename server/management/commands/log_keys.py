@@ -42,6 +42,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
         commands.add_parser("list", help="which key signs what, from which entry to which")
+        commands.add_parser("keep-public", help="write the public half beside every key, before a key is moved away")
         for what, words in (("new-decision", "signs entries"), ("new-log", "signs checkpoints")):
             made = commands.add_parser(what, help=f"make a key that {words}, and use it for nothing yet")
             made.add_argument(
@@ -66,6 +67,10 @@ class Command(BaseCommand):
         try:
             if options["what"] == "list":
                 self._list()
+            elif options["what"] == "keep-public":
+                for name in (*signer.names(signer.DECISION), *signer.names(signer.LOG)):
+                    signer.keep_public(name)
+                    self.stdout.write(f"{name}.pub")
             elif options["what"] in ("new-decision", "new-log"):
                 self._new(options["what"].removeprefix("new-"), options["public"])
             elif options["what"] == "use-decision":
