@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imprimatur.formats import (
+    attestation,
     canonical,
     dsse,
     entries,
@@ -26,7 +27,7 @@ from imprimatur.formats import (
 from imprimatur.formats.checkpoint import Checkpoint, CheckpointError, open_checkpoint, signed_by_all
 from imprimatur.formats.encoding import un_b64u
 from imprimatur.formats.trust import Trust
-from imprimatur.verify import copies, grant_files, signatures, standing
+from imprimatur.verify import copies, escalation, grant_files, signatures, standing
 from imprimatur.verify.chosen import Chosen
 from imprimatur.verify.claims import CANNOT_TELL, INVALID, VALID, Claim, Report
 from imprimatur.verify.contents import CHECKPOINT, SELECTED, SELECTION, BundleError, Contents
@@ -77,7 +78,8 @@ class _Verification:
         self.history = History(trust.realm if trust else None, trust.decision_keys(0) if trust else ())
         self.checkpoint: Checkpoint | None = None
         self.hashes: dict[str, str] = {}
-        self.seen: set[tuple[int, str, int]] = set()
+        self.seen: set[tuple[int, str, int, str]] = set()
+        self.watched: set[tuple[int, str, int]] = set()
         self.uses: list[tuple[int, str, str, str, bool]] = []
         self.people_fault = ""
         self.odd: dict[int, str] = {}
@@ -395,7 +397,7 @@ class _Verification:
                 self.progress("entries", index + 1, size)
             self.skip_to(size)
         except BrokenRule as error:
-            fault = str(error)
+            fault = _with_kind(raw, str(error))
             self.note_broken(raw, fault)
             # The scan of all grants needs no rule to hold, so it goes on to the end.
             for later, raw in self.contents.entries(size, index):
@@ -426,6 +428,7 @@ class _Verification:
         self.disclosed_beyond, self.hidden_from_grant = disclosed.beyond_grant, len(disclosed.hidden_from_grant)
         self.say_who_decided()
         self.say_what_is_disclosed(disclosed)
+        self.say_what_runs()
         self.attempt("copies", lambda: Claim("copies", VALID, kept.finish(self.history.size)))
 
     def skip_to(self, index: int) -> None:
@@ -448,13 +451,16 @@ class _Verification:
                 self.look_at_origin(entry, body["signature"])
         elif kind == "policy.activated":
             self.policies.append(body["policy"])
+        elif kind == "observation.recorded":
+            head = attestation.open_statement(body["statement"].encode("utf-8")).predicate["log"]
+            self.watched.add((head["size"], head["root"], entry["index"]))
         elif kind == "action.decided":
             self.decisions.decided(self.history.facts, entry, disclosed)
         self.look_at_enforcement(entry)
         part = signatures.signed_part(body)
         if part is not None:
             said = canonical.loads(part["statement"].encode("utf-8"))
-            self.seen.add((said["log_size"], said["log_root"], entry["index"]))
+            self.seen.add((said["log_size"], said["log_root"], entry["index"], kind))
             self.look_at_origin(entry, part["evidence"])
             if kind == "vote.cast":
                 self.decisions.voted(entry, said["decision"])
@@ -517,9 +523,12 @@ class _Verification:
 
     def look_at_heads(self) -> None:
         """Every statement names an earlier head of this same log."""
-        for size, root, index in sorted(self.seen, key=lambda item: item[2]):
+        for size, root, index, kind in sorted(self.seen, key=lambda item: item[2]):
             if not self.is_ours(size, root):
-                fault = f"entry {index}: the statement names a log that is not this one"
+                fault = (
+                    f"entry {index} ({kind}): the statement names a log that is not this one; an entry before it was "
+                    "left out, moved or made up"
+                )
                 self.heads_fault = self.heads_fault or fault
                 self.odd[index] = fault
 
@@ -620,6 +629,29 @@ class _Verification:
         detail = f"statements of people: {len(self.seen)}, each naming an earlier head of this same log"
         self.say("statements", self.heads_fault, detail)
 
+    def say_what_runs(self) -> None:
+        """Launches, observations, canaries and the build. A monitor also tells which log it was shown."""
+        for claim in escalation.claims(self.history.facts, self.trust):
+            fault = claim.detail if claim.verdict == INVALID else ""
+            if claim.name == "observations":
+                fault = fault or self.other_log_watched()
+            if claim.verdict == CANNOT_TELL and not fault:
+                self.report.claims.append(claim)
+                continue
+            self.say_over_all(
+                claim.name, fault, claim.detail, anchored=self.anchored_decision, weighs=claim.weighs, **claim.evidence
+            )
+
+    def other_log_watched(self) -> str:
+        """Which observation names a head that this log never had; empty when none does."""
+        for size, root, index in sorted(self.watched, key=lambda item: item[2]):
+            if not self.is_ours(size, root):
+                return (
+                    f"entry {index} (observation.recorded): its monitor was shown a log that is not this one; an entry "
+                    "before it was left out, moved or made up"
+                )
+        return ""
+
     def say_capabilities(self, *, anchored: bool) -> None:
         """Whether every grant traces to a person, by a scan that applies no rule; and that `grants/` says the same."""
         findings, counts = self.grants.findings(), self.grants.counts()
@@ -692,6 +724,7 @@ class _Verification:
                 f"Who changed the tool registry in {totals.tools_alone} entries that no person signed. It says what "
                 "tools do, how risky that is at least, and in which words people read of it."
             )
+        limits.extend(escalation.limits(self.history.facts))
         limits.append("That times are right: they are the server's clock, in an order that holds.")
         limits.append("That a policy's rules gave the risk they should: only its floors and stages are checked again.")
         limits.append("Who an account or a key belongs to in the world: that is what trust.json says.")
@@ -752,3 +785,12 @@ class _Verification:
     def lines(self, name: str) -> Iterator[bytes]:
         """The lines of a file, without their ends."""
         return copies.lines(self.zip, name)
+
+
+def _with_kind(raw: bytes, fault: str) -> str:
+    """What is wrong with an entry, with the kind that it says it is of."""
+    try:
+        entry = entries.parse(dsse.open_envelope(raw).payload)
+    except ValueError:
+        return fault
+    return fault.replace(" breaks ", f" ({entry['kind']}) breaks ", 1)

@@ -33,6 +33,10 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "effects": ("AC-3", "AU-3(1)"),
     "cards": ("AU-10(4)",),
     "copies": ("AU-7(1)",),
+    "launches": ("CM-2", "CM-6", "CM-3(8)", "IA-9"),
+    "observations": ("SI-4", "AU-6(3)", "CM-6(2)", "SI-7(7)"),
+    "canaries": ("CA-7", "SI-6", "CA-8"),
+    "build": ("SR-4", "SI-7(15)", "CM-14"),
 }
 """NIST SP 800-53 rev 5 controls that a claim is evidence for."""
 

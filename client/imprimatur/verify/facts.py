@@ -19,8 +19,8 @@ class PersonKey:
     """A person's own key: SSH (`line`), or WebAuthn (`public_key` is the COSE key, like `credential` in base64url).
 
     `purpose` is `signing` for a key that was enrolled with a signed statement, which counts once it is `vouched`; it is
-    `delegation` for one that the console registered, which signs root delegations and configuration alone. `enrolled` is the
-    index of the entry, `enrolment` the digest of the statement, `vouched_by` a person, `first` or `console`.
+    `delegation` for one that the console registered, which signs root delegations and configuration alone. `enrolled`
+    is the index of the entry, `enrolment` the digest of the statement, `vouched_by` a person, `first` or `console`.
     """
 
     kind: str

@@ -80,7 +80,11 @@ STATEMENT = Rule(28, "statement", "A statement says what its entry says in every
 EVIDENCE = Rule(
     29, "evidence", "Evidence holds, by a key of the signer in force for that use, and gives the assurance it is given."
 )
-ELIGIBLE = Rule(30, "eligible", "Nobody votes who may not: owner, beneficiary, issuer, twice by person or by key.")
+ELIGIBLE = Rule(
+    30,
+    "eligible",
+    "Nobody votes who may not: owner, beneficiary, issuer, signer of the launch, twice by person or key.",
+)
 QUORUM = Rule(
     31,
     "quorum",

@@ -72,7 +72,8 @@ def read(facts: Facts, raw: bytes, typ: str) -> dict[str, Any]:
         facts.hold(False, rulebook.STATEMENT, f"the statement is malformed: {error}")
         raise AssertionError from error  # hold has raised
     facts.hold(said["realm"] == facts.realm, rulebook.REALM, "the statement is of another realm")
-    facts.hold(said["log_size"] <= facts.index, rulebook.STATEMENT, "it has seen a log that did not exist yet")
+    unseen = "it has seen a log that did not exist yet: an entry before it was left out, or its time is not its own"
+    facts.hold(said["log_size"] <= facts.index, rulebook.STATEMENT, unseen)
     return said
 
 
