@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from audit.models import Entry, LogHead
 from imprimatur.verify.grant_history import KINDS, USE, GrantHistory
 
-MOST = 20_000
+MOST = 10_000
 """Entries that one look reads: what is more is read by the next, so that nobody waits for minutes."""
 _PAGE = 500
 
