@@ -15,6 +15,7 @@ from audit.log import commit
 from audit.models import LogHead
 from governance.actions import withdraw_change
 from governance.models import Ceremony
+from governance.runtime.actions import lose_launch
 from imprimatur.rules import states
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def tick(now: datetime) -> None:
     """Do what is due at ``now``. Each part stands for itself: one that fails is logged and tried again next second."""
     if not LogHead.objects.filter(state=LogHead.OPEN).exists():
         return
-    for work in (expire, end_changes, remind, ask, sum_up, deliver, forget):
+    for work in (expire, end_changes, lose_launches, remind, ask, sum_up, deliver, forget):
         try:
             work(now)
         except LogNotBegun:
@@ -51,6 +52,14 @@ def expire(now: datetime) -> int:
 def end_changes(now: datetime) -> int:
     """End the changes that nobody seconded, or that were held ready, for as long as they may. Returns how many."""
     return withdraw_change.expire(now)
+
+
+def lose_launches(now: datetime) -> int:
+    """Give up launches of which nobody will tell how they ended. Now and then is enough. Returns how many."""
+    if now.second % 30:
+        return 0
+    lost = lose_launch.due(now)
+    return commit(lose_launch.apply, lose_launch.Command(lost)) if lost else 0
 
 
 def remind(now: datetime) -> int:

@@ -10,8 +10,9 @@ from django import forms
 
 from audit.log import utc_now
 from governance.models import ROLES, Agent, Delegation, Pause, Person, Tool
-from imprimatur.formats import canonical, delegation
+from imprimatur.formats import canonical, delegation, ed25519
 from imprimatur.formats.digests import fingerprint
+from imprimatur.formats.encoding import un_b64u
 from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import money, narrowing, scope, tools
 from imprimatur.rules.risk import Risk
@@ -418,3 +419,44 @@ class PauseForm(ReasonForm):
         """What the choice means to the action."""
         scope_name, _, target = self.cleaned_data["what"].partition(":")
         return scope_name, target
+
+
+class ServiceForm(forms.Form):
+    """A service to register, with the public key that it made for itself."""
+
+    name = forms.CharField(label="Name", max_length=80, help_text="What people call it, such as: orchestrator host-7")
+    role = forms.ChoiceField(
+        label="It is",
+        choices=[
+            ("orchestrator", "an orchestrator: attests launches before it starts agents"),
+            ("monitor", "a monitor: observes what runs, with a key of its own on a machine of its own"),
+            ("canary", "a canary runner: tries what must be refused"),
+        ],
+        widget=forms.RadioSelect,
+    )
+    public_key = forms.CharField(
+        label="Public key",
+        max_length=100,
+        widget=forms.TextInput({"spellcheck": "false", "autocomplete": "off"}),
+        help_text="43 characters, as imprimatur keygen prints it on the machine where the service runs.",
+    )
+    vkey = forms.CharField(
+        label="Verifier key of its cosignatures",
+        max_length=512,
+        required=False,
+        widget=forms.TextInput({"spellcheck": "false", "autocomplete": "off"}),
+        help_text="For a monitor that also cosigns checkpoints. Leave it empty otherwise.",
+    )
+
+    def clean_public_key(self) -> bytes:
+        """The 32 bytes of the key."""
+        try:
+            key = un_b64u(str(self.cleaned_data["public_key"]).strip())
+            ed25519.check_public_key(key)
+        except ValueError:
+            raise forms.ValidationError("This is not an Ed25519 public key as keygen prints it.") from None
+        return key
+
+    def clean_vkey(self) -> str:
+        """Without what was pasted around it."""
+        return str(self.cleaned_data["vkey"]).strip()

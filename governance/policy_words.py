@@ -23,8 +23,26 @@ _SETTINGS = {
     "freeze": "Freeze calendar",
     "ask": "Who is asked when",
     "grants": "Answers in advance (grants)",
+    "respond": "What the server does by itself",
 }
-_UNSET = {"single_human": False, "grants": True, "ttl": {}, "floors": {}, "device_bound": [], "freeze": [], "ask": []}
+_UNSET = {
+    "single_human": False,
+    "grants": True,
+    "ttl": {},
+    "floors": {},
+    "device_bound": [],
+    "freeze": [],
+    "ask": [],
+    "respond": {},
+}
+
+
+_RESPONSES = {
+    ("drift", "alert"): "over drift it tells admins",
+    ("drift", "suspend"): "over drift it suspends the agent",
+    ("canary", "alert"): "over a canary that got through it tells admins",
+    ("canary", "pause"): "over a canary that got through it stops everything",
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,8 @@ def setting(key: str, value: Any) -> str:
         return "; ".join(f"{each['name']}: {freeze.words(each)}" for each in value) or "none"
     if key == "ask":
         return "; ".join(asked(level) for level in value) or "everybody at once"
+    if key == "respond":
+        return "; ".join(_RESPONSES[name, value[name]] for name in ("drift", "canary") if name in value) or "nothing"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {each}" for name, each in value.items()) or "as usual"
     if isinstance(value, list):

@@ -1,4 +1,5 @@
-"""Mail to admins when something is wrong with the log itself: once when it begins, not again while it lasts."""
+"""Mail to admins when something is wrong with the log or with what runs: once when it begins, not again while it
+lasts."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from approvals.notifications import topics
 from audit import alarms, outbox
 from audit.models import Outbox
 from governance.models import Person
+from governance.runtime import alarms as running
 from imprimatur import durable
 from imprimatur.formats import canonical
 from imprimatur.formats.ids import new_id
@@ -44,10 +46,12 @@ def look_after(now: datetime) -> None:
     if _looked_at is not None and timedelta() <= now - _looked_at < EVERY:
         return
     _looked_at = now
-    found, known = alarms.standing(now), _known()
-    new = [words for name, words in found.items() if name not in known]
-    if new and not settings.EMAIL_BACKEND.endswith("dummy.EmailBackend"):
-        payload = {"id": new_id("msg", now), "said": new, "try": 0}
+    log, runs, known = alarms.standing(now), running.standing(now), _known()
+    found = {**log, **runs}
+    new = [words for name, words in log.items() if name not in known]
+    ran = [words for name, words in runs.items() if name not in known]
+    if (new or ran) and not settings.EMAIL_BACKEND.endswith("dummy.EmailBackend"):
+        payload = {"id": new_id("msg", now), "said": new, "runs": ran, "try": 0}
         Outbox.objects.create(topic=topics.ALARM, payload=payload, created_at=now, not_before=now)
     if set(found) != known:
         durable.write_file(_path(), canonical.dumps(sorted(found)))
@@ -58,12 +62,15 @@ def compose(payload: dict[str, Any], person: Person) -> EmailMessage | None:
     address = parseaddr(person.user.email)[1]
     if not address:
         return None
-    lines = [f"Hello {person.name},", "", "something is wrong with the log:", ""]
-    lines += [f"- {inert(words, 'mail')}" for words in payload["said"]]
-    lines += ["", f"{settings.ORIGINS[0].rstrip('/')}/log/", "", "You hear of each of these once, while it lasts."]
-    return EmailMessage(
-        f"[{settings.REALM}] The log needs somebody", "\n".join(lines), settings.DEFAULT_FROM_EMAIL, [address]
-    )
+    origin, ran = settings.ORIGINS[0].rstrip("/"), payload.get("runs", [])
+    lines = [f"Hello {person.name},", ""]
+    for about, said, path in (("the log", payload["said"], "/log/"), ("what runs", ran, "/runtime/")):
+        if said:
+            lines += [f"something is wrong with {about}:", "", *(f"- {inert(words, 'mail')}" for words in said)]
+            lines += ["", f"{origin}{path}", ""]
+    lines.append("You hear of each of these once, while it lasts.")
+    subject = "The log needs somebody" if payload["said"] else "What runs needs somebody"
+    return EmailMessage(f"[{settings.REALM}] {subject}", "\n".join(lines), settings.DEFAULT_FROM_EMAIL, [address])
 
 
 def forget() -> None:

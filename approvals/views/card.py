@@ -10,6 +10,7 @@ from typing import Any
 from approvals import eligibility, grants, openings, queue, transitions
 from approvals.models import ActionRequest, Vote
 from approvals.views import attention, lists, words
+from audit import kinds
 from audit.log import utc_now
 from audit.models import Entry, LogHead
 from audit.selectors import commitments_in, payload_of
@@ -17,6 +18,7 @@ from governance import pauses
 from governance.access import chain_of
 from governance.errors import Refused
 from governance.models import REVIEWER, Agent, Delegation, Pause, Person, PersonKey, Tool
+from governance.runtime import reading
 from imprimatur import cards
 from imprimatur.formats import canonical, digests
 from imprimatur.formats.timestamps import parse_time
@@ -141,6 +143,16 @@ class Erased:
 
 
 @dataclass(frozen=True)
+class Runs:
+    """The launch that the request names: its state now, in words, and who signed its configuration."""
+
+    launch: str
+    state: reading.State
+    started_by: str
+    signers: str
+
+
+@dataclass(frozen=True)
 class CardPage:
     """All of it."""
 
@@ -170,6 +182,7 @@ class CardPage:
     stopped: str
     stopped_because: str
     attention: attention.Attention | None
+    runs: Runs | None
 
     @property
     def erased(self) -> Erased | None:
@@ -232,7 +245,17 @@ def card_page(person: Person, request: ActionRequest) -> CardPage:
         attention=attention.attention(person, request, payloads, now, may_answer=not may.frozen and not may.reasons)
         if may.open
         else None,
+        runs=_runs(request, now),
     )
+
+
+def _runs(request: ActionRequest, now: datetime) -> Runs | None:
+    name = eligibility.launch_of(request)
+    launch = reading.launches().filter(pk=name).first() if name is not None else None
+    if launch is None:
+        return None
+    signers = [kinds.name("person", one) for one in launch.signers]
+    return Runs(launch.pk, reading.state_of(launch, now), launch.service.name, words.both(signers))
 
 
 def answers(person: Person, request: ActionRequest, now: datetime) -> Answers:

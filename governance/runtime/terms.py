@@ -69,6 +69,11 @@ def signer_of(fingerprint: str) -> str | None:
     return key.person_id if key.person.user.groups.filter(name=ADMIN).exists() else None
 
 
+def owner_of(fingerprint: str) -> str:
+    """The id of the person whose key this is, whether it counts now or not; empty for a key of nobody."""
+    return PersonKey.objects.filter(pk=fingerprint).values_list("person_id", flat=True).first() or ""
+
+
 def response(to: str) -> str:
     """What the active policy says to do about ``drift`` or a failed ``canary``. Without a word of it: ``alert``."""
     document: Mapping[str, Mapping[str, str]] | None = (

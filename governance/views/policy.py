@@ -148,6 +148,7 @@ def _show(request: HttpRequest, row: Policy) -> HttpResponse:
             "ttl": row.document.get("ttl", {}),
             "floors": row.document.get("floors", {}),
             "device_bound": row.document.get("device_bound", []),
+            "responds": policy_words.setting("respond", row.document["respond"]) if "respond" in row.document else "",
             "asked": [policy_words.asked(level) for level in row.document.get("ask", [])],
             "calendar": [(each["name"], freeze.words(each)) for each in row.document.get("freeze", [])],
             "frozen": compiled.frozen(now),

@@ -9,9 +9,11 @@ from typing import Any
 from audit import publisher
 from audit.log import commit, utc_now
 from audit.models import Entry
+from governance import policy_words
 from governance.actions import resume_agent
 from governance.models import Agent, Pause
 from imprimatur.formats import attestation
+from imprimatur.rules import policy as policies
 from imprimatur.rules.policy import DEMO_POLICY
 from tests.attesting.service import GOT_THROUGH, predicate_of, service, without_seccomp
 from tests.conftest import World
@@ -74,3 +76,14 @@ def test_policy_can_pause_everything_over_a_red_run(make_world: Any) -> None:
     assert Pause.objects.count() == 1, "it stands already"
     world.publish()
     assert publisher.published_size() == Entry.objects.count(), "the notary accepts all of it"
+
+
+def test_what_the_server_may_do_by_itself_is_said_where_policy_is_read_and_changed() -> None:
+    before: dict[str, Any] = copy.deepcopy(DEMO_POLICY)
+    after = responding(drift="suspend", canary="alert")
+    [line] = policy_words.of_policy(before, after)
+
+    assert (line.kind, line.what, line.before) == ("changed", "What the server does by itself", "nothing")
+    assert line.words == "over drift it suspends the agent; over a canary that got through it tells admins"
+    assert policy_words.setting("respond", {"canary": "pause"}) == "over a canary that got through it stops everything"
+    assert policies.from_toml(policies.to_toml(after)) == after

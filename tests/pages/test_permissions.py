@@ -74,6 +74,11 @@ TABLE: dict[str, tuple[tuple[str, ...], set[str] | None, set[str] | None]] = {
     "change_withdraw": (("change",), ANSWER, ANSWER),
     "change_force": (("change",), ADMIN, ADMIN),
     "away": ((), ALL, ALL),
+    "runtime": ((), WATCH, None),
+    "launch": (("launch",), WATCH, None),
+    "services": ((), WATCH, None),
+    "service_register": ((), ADMIN, ADMIN),
+    "service_retire": (("service",), ADMIN, ADMIN),
     "pauses": ((), ALL, ADMIN),
     "pauses_standing": ((), ALL, None),
     "pause_sign": ((), None, ADMIN),
@@ -135,6 +140,8 @@ def test_only_the_roles_of_the_table_get_in(desk, world, name):
         "hold": "hld_00000000000000000000000000",
         "change": "chg_00000000000000000000000000",
         "ceremony": "cer_00000000000000000000000000",
+        "launch": "lau_00000000000000000000000000",
+        "service": "sv_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     }
     arguments, readers, senders = TABLE[name]
     address = reverse(name, args=[places[argument] for argument in arguments])
@@ -164,6 +171,7 @@ def test_a_page_of_another_site_cannot_send_forms_in_somebodys_name(desk, world,
     places |= {"format": "csv", "view": 0}
     places["change"] = "chg_00000000000000000000000000"
     places["hold"] = "hld_00000000000000000000000000"
+    places["service"] = "sv_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
     places["bundle"] = "bdl_00000000000000000000000000"
     address = reverse(name, args=[places[argument] for argument in TABLE[name][0]])
     client = desk.browser("ada", enforce_csrf_checks=True)
@@ -188,6 +196,8 @@ def test_invariant_10_a_get_never_changes_anything(desk, world, name):
         "hold": "hld_00000000000000000000000000",
         "change": "chg_00000000000000000000000000",
         "ceremony": "cer_00000000000000000000000000",
+        "launch": "lau_00000000000000000000000000",
+        "service": "sv_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     }
     address = reverse(name, args=[places[argument] for argument in TABLE[name][0]])
     client = desk.browser("ada")

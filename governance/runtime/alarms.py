@@ -1,0 +1,101 @@
+"""What an admin must hear of without looking: drift, strays, refused launches, red or missing canaries, silence.
+
+Each trouble has a name that stays while it lasts and changes when it does, so that it is told once per change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Max
+
+from governance.runtime import reading
+from governance.runtime.models import CanaryRun, Launch, Observation, RefusedLaunch, Service
+from imprimatur.formats import attestation
+from imprimatur.inert import inert
+from imprimatur.rules import canaries
+
+LASTS = timedelta(minutes=15)
+"""What happened once is a trouble for so long; when it happens again meanwhile, it is still the same one."""
+
+FIRST_RUN = timedelta(hours=1)
+MOST = 20
+
+
+def standing(now: datetime) -> dict[str, str]:
+    """The troubles there are now, by name, each in one sentence. Empty is good."""
+    return {**_drift(), **_strays(now), **_refused(now), **_canaries(now), **_silent(now)}
+
+
+def _drift() -> dict[str, str]:
+    found = {}
+    drifted: Iterable[Any] = reading.live().filter(drifted__gt=0)[:MOST]  # with `newest`, which no model declares
+    for launch in drifted:
+        if launch.newest:
+            codes = ", ".join(sorted({finding["code"].replace("-", " ") for finding in launch.newest}))
+            name = f"drift {launch.pk} {codes}"
+            found[name] = f"{launch.agent.name} does not run as it was attested: {codes} (launch {launch.pk})."
+    return found
+
+
+def _strays(now: datetime) -> dict[str, str]:
+    stray = Observation.objects.filter(launch=None, at__gt=now - LASTS)
+    names = dict(stray.values_list("service_id", "service__name"))
+    return {
+        f"stray {service}": f"The monitor {name} sees processes that belong to no launch."
+        for service, name in sorted(names.items())
+    }
+
+
+def _refused(now: datetime) -> dict[str, str]:
+    found = {}
+    for row in RefusedLaunch.objects.select_related("service").filter(at__gt=now - LASTS)[:MOST]:
+        codes = ", ".join(sorted({reason["code"] for reason in row.reasons}))
+        name = f"refused {row.service_id} {row.agent} {codes}"
+        found[name] = (
+            f"A launch by {row.service.name} was refused: {inert(row.reasons[0]['message'], 'mail')} ({codes})"
+        )
+    return found
+
+
+def _canaries(now: datetime) -> dict[str, str]:
+    found = {}
+    for service in Service.objects.filter(role=attestation.CANARIES, retired_at=None):
+        run = CanaryRun.objects.filter(service=service).first()
+        if run is None:
+            if now - service.registered_at > FIRST_RUN:
+                found[f"canary {service.pk} silent"] = f"The canaries of {service.name} have never reported a run."
+            continue
+        sorted_ = canaries.sort_out(run.attempts)
+        if run.result == canaries.FAILED:
+            names = ", ".join(sorted_.failed)
+            found[f"canary {service.pk} {names}"] = f"A canary was not refused as it must be: {names}."
+        elif run.result == canaries.WARNED:
+            found[f"canary {service.pk} control"] = (
+                f"The positive control of {service.name} failed, so its runs prove nothing now."
+            )
+        if now > run.ended_at + 2 * timedelta(seconds=run.every):
+            found[f"canary {service.pk} silent"] = (
+                f"The canaries of {service.name} have not reported since {run.ended_at:%H:%M} UTC, "
+                "so nobody can tell what would have been refused."
+            )
+    return found
+
+
+def _silent(now: datetime) -> dict[str, str]:
+    """Monitors that say nothing although something runs long enough to be seen."""
+    if not Launch.objects.filter(state=Launch.ATTESTED, attested_at__lte=now - reading.SILENT).exists():
+        return {}
+    monitors = Service.objects.filter(
+        role=attestation.MONITOR, retired_at=None, registered_at__lte=now - reading.SILENT
+    ).annotate(spoke=Max("observations__at"))
+    found = {}
+    for monitor in monitors:
+        if monitor.spoke is None or now - monitor.spoke > reading.SILENT:
+            since = f"since {monitor.spoke:%H:%M} UTC" if monitor.spoke else "yet"
+            found[f"monitor {monitor.pk}"] = (
+                f"The monitor {monitor.name} has observed nothing {since}, although launches are live."
+            )
+    return found
