@@ -10,6 +10,8 @@ class GovernanceConfig(AppConfig):
     def ready(self) -> None:
         """Tell the log how this room's entries read, and which rows repeat them."""
         from governance import mirrors, sentences
+        from governance.runtime import mirrors as running
 
         sentences.register()
         mirrors.register()
+        running.register()
