@@ -33,9 +33,10 @@ from imprimatur.formats import sshsig
 from imprimatur.formats.encoding import b64, b64u
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.timestamps import format_time
-from tests import append_only, templates
+from tests import append_only, interpreter, templates
 from tests.signers import Signers
 
+interpreter.settle()
 append_only.let_tests_flush()
 warnings.filterwarnings("ignore", message=".*XDG_RUNTIME_DIR.*")
 
@@ -158,6 +159,10 @@ class World(Signers):
         delegation = commit(issue_delegation.apply, command).delegation
         self.publish()
         return delegation
+
+
+def pytest_collection_finish() -> None:
+    interpreter.collected()
 
 
 @pytest.fixture(autouse=True, scope="session")
