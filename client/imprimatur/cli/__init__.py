@@ -1,6 +1,6 @@
 """The command line of agents (``keygen | enroll | rotate | request | wait | doctor``), of whoever answers for them
 (``key enrol | review | approve | confirm | deny | delegate``), of auditors (``verify | compare | sample``), of whoever
-watches a log (``witness``), and of whoever starts agents and watches them (``service | launch | monitor``).
+watches a log (``witness``), and of whoever starts agents and watches them (``service | launch | monitor | canary``).
 
 Exit status: 0 done or allowed; 1 refused, or a check failed; 2 wrong use or configuration; 3 still pending; 4 no answer
 from the server; 5 the server shows one thing and asks to sign another, so nothing was signed. Errors are one line on
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from imprimatur.cli import (
     answer,
     ask,
+    canary,
     compare,
     delegate,
     doctor,
@@ -60,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser, required=True)
     for module in (
         *(keygen, enrol, rotate, delegate, key, answer, ask, doctor, witness, sample, compare),
-        *(service, launch, monitor),
+        *(service, launch, monitor, canary),
     ):
         module.add(commands)
     verify = commands.add_parser("verify", help="verify an evidence bundle, offline", add_help=False)
