@@ -69,9 +69,16 @@ def _canaries(now: datetime) -> dict[str, str]:
                 found[f"canary {service.pk} silent"] = f"The canaries of {service.name} have never reported a run."
             continue
         sorted_ = canaries.sort_out(run.attempts)
-        if run.result == canaries.FAILED:
-            names = ", ".join(sorted_.failed)
+        through = [attempt["name"] for attempt in run.attempts if canaries.succeeded(attempt)]
+        names = ", ".join(through or sorted_.failed)
+        if through:
+            found[f"canary {service.pk} {names}"] = f"AN ATTACK BY A CANARY GOT THROUGH: {names}. Look at once."
+        elif canaries.colour(run.attempts) == canaries.RED:
             found[f"canary {service.pk} {names}"] = f"A canary was not refused as it must be: {names}."
+        elif run.result == canaries.FAILED:
+            found[f"canary {service.pk} unanswered"] = (
+                f"Canaries of {service.name} got no proper answer ({names}), so this run proves nothing."
+            )
         elif run.result == canaries.WARNED:
             found[f"canary {service.pk} control"] = (
                 f"The positive control of {service.name} failed, so its runs prove nothing now."

@@ -74,7 +74,11 @@ def test_a_canary_is_a_trouble_while_it_is_red_void_or_silent(canary: ServiceUnd
     canary.report(now)
     assert standing() == {}
     canary.report(now + timedelta(seconds=1), **GOT_THROUGH)
+    assert list(standing().values()) == ["AN ATTACK BY A CANARY GOT THROUGH: out-of-scope. Look at once."]
+    canary.report(now + timedelta(seconds=1.3), out_of_scope=(403, "busy"))
     assert list(standing().values()) == ["A canary was not refused as it must be: out-of-scope."]
+    canary.report(now + timedelta(seconds=1.6), out_of_scope=(503, "busy"))
+    assert "got no proper answer (out-of-scope)" in next(iter(standing().values()))
     canary.report(now + timedelta(seconds=2), positive_control=(503, "busy"))
     assert "prove nothing" in next(iter(standing().values()))
     canary.report(now + timedelta(seconds=3), every=60)

@@ -189,3 +189,24 @@ def test_what_is_no_coverage_is_refused() -> None:
     with pytest.raises(shapes.ShapeError):
         Coverage.from_json({**Coverage().as_json(), "more": 1})
     shapes.check(answered("expired"), attestation.ATTEMPT)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "colour"),
+    [
+        ("out-of-scope", (200, ""), canaries.RED),
+        ("out-of-scope", (403, "depth"), canaries.RED),
+        ("out-of-scope", (503, "busy"), canaries.GREY),
+        ("out-of-scope", (429, "rate-limited"), canaries.GREY),
+        ("out-of-scope", (0, ""), canaries.GREY),
+        (CONTROL, (403, "paused"), canaries.GREY),
+    ],
+)
+def test_a_run_is_red_for_a_break_and_grey_where_nobody_can_tell(
+    name: str, answer: tuple[int, str], colour: str
+) -> None:
+    assert canaries.colour(changed(name, answer)) == colour
+    assert canaries.colour(good()) == canaries.GREEN
+    assert canaries.colour([each for each in good() if each["name"] != "replayed"]) == canaries.GREY
+    worse = [*changed(name, answer), answered("self-grant", (201, ""))]
+    assert canaries.colour(worse) == canaries.RED

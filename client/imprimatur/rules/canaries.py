@@ -153,6 +153,12 @@ def succeeded(attempt: Mapping[str, Any]) -> bool:
     return 0 < attempt["status"] < 400 and (attempt["status"], attempt["code"]) != (302, LOGIN)
 
 
+def unanswered(attempt: Mapping[str, Any]) -> bool:
+    """Whether this attempt got no proper answer: none at all, or that the server is too busy or out of order. Then
+    nobody can tell what would have become of it."""
+    return attempt["status"] in (0, 429) or attempt["status"] >= 500
+
+
 @dataclass(frozen=True, slots=True)
 class Sorted:
     """The names of a run as in-toto's test result lists them: each attempt of the table in exactly one."""
@@ -183,6 +189,21 @@ def result(attempts: Sequence[Mapping[str, Any]]) -> str:
     succeed; else PASSED. Other attempts than those of the table fail the run."""
     sorted_ = sort_out(attempts)
     return FAILED if sorted_.failed else WARNED if sorted_.warned else PASSED
+
+
+GREEN, RED, GREY = "green", "red", "grey"
+
+
+def colour(attempts: Sequence[Mapping[str, Any]]) -> str:
+    """What a run says to whoever only sees a colour. Red: an attack got through, or was refused for another reason.
+    Grey: nobody can tell, since an attack or the control got no proper answer. Green: all refused, as they must be."""
+    sorted_ = sort_out(attempts)
+    if any(succeeded(each) for each in attempts):
+        return RED
+    failed = [each for each in attempts if each["name"] in sorted_.failed]
+    if any(not unanswered(each) and not as_expected(each) for each in failed):
+        return RED
+    return GREY if sorted_.failed or sorted_.warned else GREEN
 
 
 MOST = 1000

@@ -37,7 +37,7 @@ def over_canary(facts: Facts, entry: Mapping[str, Any]) -> bool:
     _hold_allowed(facts, entry, CANARY, "pause")
     facts.hold(entry["body"]["scope"] == "everything", rulebook.RESPONSE, "over a canary, everything is paused")
     red = _points_at(facts, entry, "canary") in facts.red_runs
-    facts.hold(red, rulebook.RESPONSE, "it names no run of the canaries that failed")
+    facts.hold(red, rulebook.RESPONSE, "it names no run in which a canary got through")
     facts.totals.paused_by_canary += 1
     return True
 
@@ -47,8 +47,8 @@ def drifted(facts: Facts, agent: str) -> None:
     facts.findings[str(facts.index)] = [agent, facts.now]
 
 
-def failed(facts: Facts) -> None:
-    """The entry at hand is a run of the canaries that failed."""
+def got_through(facts: Facts) -> None:
+    """The entry at hand is a run of the canaries in which an attack was not refused."""
     facts.red_runs[str(facts.index)] = facts.now
 
 

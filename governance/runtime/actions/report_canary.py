@@ -81,10 +81,11 @@ def apply(writer: Writer, command: Command) -> Result:
         result=command.result,
         attempts=predicate["attempts"],
     )
-    if command.result == canaries.FAILED and terms.response("canary") == "pause":
+    # An attack that got no answer voids the run and stops nothing: a busy server is no broken one.
+    if any(map(canaries.succeeded, predicate["attempts"])) and terms.response("canary") == "pause":
         set_pause.everything(
             writer,
-            reason="A canary was not refused as it must be.",
+            reason="An attack that a canary made was not refused.",
             actor=RESPONSE,
             refs=[("canary", entry.index)],
         )
