@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 
 def main() -> None:
+    # What is imported stays: looking for garbage in it as often as usual takes a quarter of the start.
+    gc.set_threshold(50_000, 10, 10)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "server.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
