@@ -14,9 +14,10 @@ from governance.runtime.models import Launch
 from imprimatur.formats import canonical, dsse
 from imprimatur.rules import bubblewrap
 from imprimatur.sandbox import bwrap
+from imprimatur.sandbox import seccomp as seccomp_filters
 from tests.runtime.served import PYTHON, Served, private_key, sign_layer
 
-BASE = """realm = "test.imprimatur"
+BASE = """realm = "{realm}"
 
 [runtime]
 kind = "bwrap"
@@ -51,7 +52,7 @@ seccomp = "strict"
 no_new_privileges = true
 capabilities = []
 """
-OVERRIDE = """realm = "test.imprimatur"
+OVERRIDE = """realm = "{realm}"
 
 [agent]
 id = "{agent}"
@@ -71,27 +72,24 @@ sys.exit(7)
 """
 
 
-class Yard:
-    """Layers ``base`` and ``override``, the agent's program, its folder ``work``, and the orchestrator's folder."""
+class Place:
+    """Layers ``base`` and ``override`` that a person signed with ``key``, the agent's program, and its folder ``work``.
 
-    def __init__(self, served: Served) -> None:
-        self.served = served
-        self.code, self.work = served.folder / "code", served.folder / "work"
-        for folder in (self.code, self.work):
-            folder.mkdir()
+    ``folder`` is one that the agent's user may read.
+    """
+
+    def __init__(self, folder: Path, realm: str, agent: str, key: Path) -> None:
+        self.agent, self.realm, self.key = agent, realm, key
+        self.code, self.work = folder / "code", folder / "work"
+        self.code.mkdir()
+        self.work.mkdir()
         self.who = bwrap.user()
         self.work.chmod(0o777)
         self.program = self.code / "agent.py"
         self.program.write_text(AGENT)
-        self.key = private_key(served.world.ssh["ada"], served.folder / "ada")
-        self.base, self.override = served.folder / "base.toml", served.folder / "override.toml"
+        self.base, self.override = folder / "base.toml", folder / "override.toml"
         self.write_base()
         self.write_override()
-        self.orchestrator = served.service("orchestrator")
-
-    @property
-    def agent(self) -> str:
-        return str(self.served.world.robo.pk)
 
     @property
     def command(self) -> list[str]:
@@ -103,7 +101,7 @@ class Yard:
         return (self.work / "began").exists()
 
     def write_base(self, change: tuple[str, str] = ("", ""), *, sign: bool = True, key: Path | None = None) -> None:
-        text = BASE.format(python=PYTHON, read=self.code, write=self.work)
+        text = BASE.format(realm=self.realm, python=PYTHON, read=self.code, write=self.work)
         assert change[0] in text
         self.base.write_text(text.replace(*change) if change[0] else text)
         self.base.with_name("base.toml.sig").unlink(missing_ok=True)
@@ -111,14 +109,28 @@ class Yard:
             sign_layer(self.base, key or self.key)
 
     def write_override(self, text: str = OVERRIDE) -> None:
-        self.override.write_text(text.format(agent=self.agent))
+        self.override.write_text(text.format(realm=self.realm, agent=self.agent))
         sign_layer(self.override, self.key)
+
+    def launching(self, orchestrator: Path, *command: str, options: tuple[str, ...] = ()) -> list[str]:
+        """The command line of a launch."""
+        layers = ["--config", str(self.base), "--config", str(self.override)]
+        service = ["--service", str(orchestrator), "--agent", self.agent]
+        return ["launch", *service, *layers, *options, "--", *(command or self.command)]
+
+
+class Yard(Place):
+    """A place at the served server: Ada's key, the agent robo, and the orchestrator's folder."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        key = private_key(served.world.ssh["ada"], served.folder / "ada")
+        super().__init__(served.folder, served.world.realm, str(served.world.robo.pk), key)
+        self.orchestrator = served.service("orchestrator")
 
     def words(self, *command: str, options: tuple[str, ...] = ()) -> list[str]:
         """The command line of a launch."""
-        layers = ["--config", str(self.base), "--config", str(self.override)]
-        service = ["--service", str(self.orchestrator), "--agent", self.agent]
-        return ["launch", *service, *layers, *options, "--", *(command or self.command)]
+        return self.launching(self.orchestrator, *command, options=options)
 
     def launch(self) -> subprocess.Popen[str]:
         """Launch the agent, and return when it runs."""
@@ -137,13 +149,9 @@ class Yard:
         (self.work / "stop").write_text("now")
         return self.served.finish(process)
 
-    def processes(self, launch: str) -> list[int]:
-        """Every process of this machine that says it belongs to a launch."""
-        return claiming(launch)
-
     def rogue(self, launch: Launch, **changes: Any) -> subprocess.Popen[bytes]:
-        """A second sandbox of the same launch, started by hand as root's own tool would, with something changed."""
-        return rogue(self, launch, **changes)
+        """A second sandbox of the same launch, started by hand, with something changed."""
+        return rogue(self, launch.pk, launch.document["effective"], **changes)
 
 
 def claiming(launch: str) -> list[int]:
@@ -161,8 +169,9 @@ def claiming(launch: str) -> list[int]:
 
 
 def rogue(
-    yard: Yard,
-    launch: Launch,
+    place: Place,
+    launch: str,
+    effective: dict[str, Any],
     *,
     command: list[str] | None = None,
     seccomp: bool = True,
@@ -173,20 +182,17 @@ def rogue(
     user: bool = True,
 ) -> subprocess.Popen[bytes]:
     """bwrap by hand: the flags of the launch without ``drop`` and with ``add``, and other files handed over."""
-    effective = launch.document["effective"]
     flags = [word for word in bubblewrap.arguments(effective) if word not in drop]
     for name, number in (("--info-fd", bubblewrap.INFO_FD), ("--block-fd", bubblewrap.BLOCK_FD)):
-        place = flags.index(name)
-        assert flags[place + 1] == str(number)
-        del flags[place : place + 2]
+        start = flags.index(name)
+        assert flags[start + 1] == str(number)
+        del flags[start : start + 2]
     if not seccomp:
-        place = flags.index("--seccomp")
-        del flags[place : place + 2]
+        start = flags.index("--seccomp")
+        del flags[start : start + 2]
     handed = {bubblewrap.CONFIGURATION_FD: configuration or canonical.dumps(effective)}
     if seccomp:
-        from imprimatur.sandbox import seccomp as filters
-
-        handed[bubblewrap.SECCOMP_FD] = filters.program(os.uname().machine, "strict")
+        handed[bubblewrap.SECCOMP_FD] = seccomp_filters.program(os.uname().machine, "strict")
     opened = {}
     for number, raw in handed.items():
         descriptor = os.memfd_create("rogue")
@@ -197,11 +203,11 @@ def rogue(
     prlimit = [f"--{name}={value}" for name, value in (limits or {}).items()]
     words = [*(["prlimit", *prlimit] if prlimit else []), "/usr/bin/bwrap", *flags[:-1], *add, "--"]
     identity: dict[str, Any] = {}
-    if user and yard.who.switched:
-        identity = {"user": yard.who.uid, "group": yard.who.gid, "extra_groups": []}
+    if user and place.who.switched:
+        identity = {"user": place.who.uid, "group": place.who.gid, "extra_groups": []}
     return subprocess.Popen(
-        [*words, *(command or yard.command)],
-        env=bubblewrap.environment(effective, launch.pk, {}),
+        [*words, *(command or place.command)],
+        env=bubblewrap.environment(effective, launch, {}),
         pass_fds=list(opened.values()),
         start_new_session=True,
         **identity,

@@ -10,10 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
+from audit.models import Checkpoint
 from governance.runtime.models import Launch, Observation
 from imprimatur.formats import canonical
+from imprimatur.formats.checkpoint import parse
+from imprimatur.formats.cosignature import Cosigner, accept
+from imprimatur.service import folder as folders
+from imprimatur.witness.protocol import Request
+from imprimatur.witness.state import Seen
+from tests.installation import free_port
 from tests.runtime.agents import Yard, claiming, entries, gone
 from tests.runtime.served import PYTHON, Served
 
@@ -206,3 +214,66 @@ def test_names_that_are_no_text_end_no_look(watched: Yard) -> None:
 
     assert sorted(body["matched"] for body in found) == [False, True]
     assert {"unknown-process", "namespace"} <= codes(found)
+
+
+def test_a_monitor_that_stays_follows_the_log_and_is_a_witness_for_it(watched: Yard) -> None:
+    """It says what it sees, keeps what it saw of the log, and answers the log's own publisher from the same memory."""
+    served, port = watched.served, free_port()
+    folder = served.folder / "monitor"
+    served.world.publish()
+    words = ["monitor", "--service", str(folder), "--interval", "0.2", "--witness-listen", f"127.0.0.1:{port}"]
+    process = served.start(*words)
+    try:
+        served.until(lambda: (folder / "cosigned").exists() and Observation.objects.exists())
+        text, _, lines = (folder / "cosigned").read_text().partition("\n\n")
+        vkey = Cosigner.load(folder / "cosigner.key").vkey
+        (seen,) = accept(f"{text}\n", lines.split("\n", 1)[1], [vkey])
+        size = parse(f"{text}\n").size
+
+        # The server comes with a newer checkpoint before the monitor fetches it, or after: either is cosigned once.
+        served.world.publish()
+        newest = Checkpoint.objects.order_by("-size").first()
+        assert newest is not None
+        assert newest.size > size
+        served.until(lambda: parse((folder / "cosigned").read_text().partition("\n\n")[0] + "\n").size >= newest.size)
+        body = Request(newest.size, (), newest.note).encode()
+        reply = httpx2.post(f"http://127.0.0.1:{port}/add-checkpoint", content=body, trust_env=False)
+    finally:
+        process.terminate()
+        done = served.finish(process)
+
+    assert done.returncode == 0, done.stderr
+    assert reply.status_code == 200, reply.text
+    assert len(accept(newest.note.partition("\n\n")[0] + "\n", reply.text, [vkey])) == 1
+    assert seen.witness == vkey
+    assert [body["findings"] for body in entries("observation.recorded")][:1] == [[]]
+
+
+def test_two_monitors_do_not_share_a_folder(watched: Yard) -> None:
+    folder = watched.served.folder / "monitor"
+    with folders.load(folder).locked():
+        done = watched.served.run("monitor", "--service", str(folder), "--once")
+
+    assert done.returncode == 2
+    assert "Another process" in done.stderr
+
+
+def test_a_monitor_that_sees_the_log_go_back_says_so_and_goes_on_watching(watched: Yard) -> None:
+    served = watched.served
+    folder = served.folder / "monitor"
+    look(served)
+    newest = Checkpoint.objects.order_by("-size").first()
+    assert newest is not None
+    state = folders.load(folder).seen()
+    with state.changing() as change:
+        seen = change.seen(newest.note.split("\n")[0])
+        assert seen is not None
+        # As if it had seen a longer log, which the server lost.
+        change.remember(newest.note.split("\n")[0], Seen(seen.size + 1000, seen.root, seen.time, seen.note))
+    before = len(entries("observation.recorded"))
+
+    done = served.run("monitor", "--service", str(folder), "--once")
+
+    assert done.returncode == 1
+    assert "THE LOG SHOWS AN OLDER STATE" in done.stderr
+    assert len(entries("observation.recorded")) == before + 1
