@@ -50,6 +50,10 @@ REALM = "gate.example/prod"
 URI = "https://gate.example/api/v1/actions"
 
 
+NO_FILTER = {"code": "seccomp-missing", "expected": "seccomp 2 (filter)", "found": "seccomp 0", "pid": 7}
+"""What is found of `Log.process` when its filter of system calls is gone."""
+
+
 def key(name: str) -> KeyPair:
     """The same key for the same name, in every run."""
     return KeyPair(hashlib.sha256(f"imprimatur test key {name}".encode()).digest())
@@ -1053,6 +1057,7 @@ def whole_story() -> Log:
     log.rotate(ROBO, key("robo 2"))
     pending = log.ask(root, "delete_file", risk="HIGH", pair=key("robo 2"), agent=ids.agent_id(ROBO.public_key))
     log.request(pending)
+    services_sign(log)
     people_sign(log, root)
     cause = log.revoke(root)
     log.deny(pending, "INVALIDATED", "invalidated")
@@ -1062,6 +1067,31 @@ def whole_story() -> Log:
     log.add("pause.set", "child", by(RUI), pause)
     log.add("pause.lifted", "child", by(ADA), {**pause, "reason": "explained"})
     return log
+
+
+def services_sign(log: Log) -> None:
+    """Everything that services sign, and what the server says of itself."""
+    log.services()
+    log.refuse_launch("grants-changed", delegations=[])
+    launch = log.launch()
+    log.observe(launch)
+    log.observe(launch, findings=[NO_FILTER], processes=[log.process(launch, seccomp=0)])
+    log.observe(None, matched=False)
+    log.canaries()
+    log.canaries()
+    log.end_launch(launch)
+    digest = digests.sha256(b"made of")
+    body = {
+        "software": "test",
+        "process": "web",
+        "packages": {"checked": 1, "wrong": []},
+        "lock": digest,
+        "settings": digest,
+        "options": [],
+        "tree": digest,
+        "provenance": {"statement": digest, "builder": "test"},
+    }
+    log.add("server.started", log.realm, SYSTEM, body)
 
 
 def people_sign(log: Log, root: str) -> None:
@@ -1266,10 +1296,13 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 def trust_document(log: Log) -> dict[str, Any]:
     """What an auditor was given by another way."""
+    registered = [entry["body"] for entry in log.entries if entry["kind"] == "service.registered"]
+    services = [{"service": it["service"], "role": it["role"], "key": it["public_key"]} for it in registered]
     return {
         "realm": log.realm,
         "log": [note.Vkey(log.realm, LOG_KEY.public_key).format()],
         "decision": [{"key": b64u(DECISION_KEY.public_key), "from": 0}],
         "people": [{"person": person, "kind": "ssh", "key": ssh_line(pair)} for person, pair in PEOPLE_KEYS.items()],
         "policy": [log.policy_digest],
+        **({"services": services} if services else {}),
     }

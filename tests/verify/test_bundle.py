@@ -21,6 +21,8 @@ from tests.verify.builder import ADA, DECISION_KEY, LOG_KEY, PEOPLE_KEYS, RUI, L
 
 Files = dict[str, bytes]
 
+RUNNING = {"launches", "observations", "canaries", "build"}
+
 
 @pytest.fixture(scope="module")
 def log() -> Log:
@@ -67,9 +69,10 @@ def test_every_claim_names_its_control_and_the_report_is_json(check: Callable[..
     ("anchor", "claims"),
     [
         ("log", {"checkpoint", "earlier checkpoints"}),
-        ("decision", {"history", "manifest", "grants", "capabilities", "votes"}),
+        ("decision", {"history", "manifest", "grants", "capabilities", "votes", *RUNNING}),
         ("people", {"people", "grants", "capabilities", "votes"}),
         ("policy", {"policy"}),
+        ("services", {"launches", "observations", "canaries"}),
     ],
 )
 def test_a_missing_anchor_makes_its_claims_cannot_tell(
