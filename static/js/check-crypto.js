@@ -96,7 +96,7 @@ export async function notedBy(note, key) {
 }
 
 export async function trust(raw) {
-  const said = fields(loose(raw, "trust.json"), ["realm"], ["log", "decision", "people", "policy", "witness", "origins"], "trust.json");
+  const said = fields(loose(raw, "trust.json"), ["realm"], ["log", "decision", "people", "policy", "witness", "origins", "services"], "trust.json");
   const list = (value, what) => {
     if (!Array.isArray(value) || !value.length) throw new Malformed(`trust.json: ${what} is a list that is not empty.`);
     return value;
@@ -121,6 +121,16 @@ export async function trust(raw) {
     if (quorum < 1 || quorum > keys.length || keys.some((key) => key.type !== COSIGNATURE)) throw new Malformed("trust.json: the witnesses cannot give that quorum.");
   }
   const roles = [known.log ?? [], known.witness?.keys ?? []].map((keys) => keys.map(({ key }) => hex(key)));
+  if ("services" in said) {
+    if (!Array.isArray(said.services)) throw new Malformed("trust.json: services is a list.");
+    // No receipt rests on a service. Its key must still be nobody else's.
+    roles.push(said.services.map((item) => {
+      fields(item, ["service", "role", "key"], [], "A service of trust.json");
+      const key = unB64u(item.key);
+      if (!sound(key)) throw new Malformed("trust.json: a service's key is not an Ed25519 key.");
+      return hex(key);
+    }));
+  }
   roles.push([...new Set((known.decision ?? []).map(({ key }) => hex(key)))]);
   if (new Set(roles.flat()).size !== roles.flat().length) throw new Malformed("trust.json gives one key two purposes, or names one twice.");
   return known;

@@ -12,7 +12,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from imprimatur.formats.encoding import b64, b64u, un_b64
+from imprimatur.formats import ids
+from imprimatur.formats.encoding import b64, b64u, un_b64, un_b64u
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.note import Vkey
 from tests.desk.browser.conftest import Served, signed_in
@@ -73,8 +74,12 @@ def step(page: Page, name: str) -> str:
     return str(line.get_attribute("class"))
 
 
+def _service(public_key: bytes) -> dict[str, str]:
+    return {"service": ids.service_id(public_key), "role": "monitor", "key": b64u(public_key)}
+
+
 def test_a_real_receipt_with_its_proof_is_verified_offline(page: Page, evidence: Pieces) -> None:
-    trust = copy.deepcopy(evidence["trust"])
+    trust = {**copy.deepcopy(evidence["trust"]), "services": [_service(KeyPair.generate().public_key)]}
     assert give(page, {"receipt": evidence["receipt"], "proof": evidence["proof"], "trust": trust}) == "unknown"
     steps = page.locator(".claims li")
     assert [steps.nth(at).get_attribute("class") for at in range(steps.count())] == ["valid"] * 7 + ["unknown"]
@@ -236,6 +241,7 @@ def test_invariant_7_what_is_not_in_its_one_form_is_not_read(page: Page, evidenc
     twice = json.dumps(evidence["trust"])[:-1] + f', "realm": "{evidence["trust"]["realm"]}"}}'
     stray = evidence["entry"].replace('"payload":', ' "payload":')
     small = {**evidence["trust"], "decision": [{"key": b64u(b"\x01" + bytes(31)), "from": 0}]}
+    shared = {**evidence["trust"], "services": [_service(un_b64u(evidence["trust"]["decision"][0]["key"]))]}
     again = base64.b64decode(_envelope(evidence["receipt"])["payload"])
     loose = copy.deepcopy(evidence["receipt"])
     loose["envelope"] = _sealed({**_envelope(loose), "payload": b64(again.replace(b'"v":1', b'"v":1.0'))})
@@ -244,6 +250,7 @@ def test_invariant_7_what_is_not_in_its_one_form_is_not_read(page: Page, evidenc
         ({"entry": stray}, "exact form"),
         ({"entry": evidence["entry"] + "\n"}, "exact form"),
         ({"trust": small}, "not an Ed25519 key"),
+        ({"trust": shared}, "two purposes"),
         ({"receipt": loose}, "exact form"),
         ({"proof": evidence["proof"].replace("index ", "index 0")}, "which entry"),
         ({"entry": "hello"}, "not JSON"),
