@@ -12,10 +12,12 @@ from approvals import eligibility
 from approvals.models import ActionRequest
 from audit.log import utc_now
 from governance.models import REVIEWER, Person
+from governance.runtime import canary_agents
 from imprimatur.rules import states
 from imprimatur.rules.quorum import Reason
 
 MOST_DECIDED = 50
+MOST_COUNTED = 1000
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,21 @@ class Counts:
     to_look_over: int
 
 
-def rows() -> QuerySet[ActionRequest]:
-    """Requests with what a row of a list shows, in a fixed number of queries."""
+def rows(*, canaries: bool = True) -> QuerySet[ActionRequest]:
+    """Requests with what a row of a list shows, in a fixed number of queries, with those of canaries or without."""
     joined = ActionRequest.objects.select_related("agent__owner", "key", "delegation", "grant__reviewer", "claimed_by")
+    if not canaries:
+        joined = joined.exclude(agent__in=canary_agents.known())
     return joined.prefetch_related("votes__person")
 
 
-def pending(person: Person, now: datetime | None = None) -> list[Item]:
+def pending(person: Person, now: datetime | None = None, *, canaries: bool = True) -> list[Item]:
     """Every request that waits for an answer, soonest expiry first, with why this person may or may not give it."""
-    open_rows = rows().filter(state__in=states.PENDING_STATES, expires_at__gt=now or utc_now()).order_by("expires_at")
+    open_rows = (
+        rows(canaries=canaries)
+        .filter(state__in=states.PENDING_STATES, expires_at__gt=now or utc_now())
+        .order_by("expires_at")
+    )
     everybody = eligibility.people()
     me = next((one for one in everybody if one.pk == person.pk), person)
     items = []
@@ -72,9 +80,9 @@ def waiting(person: Person, now: datetime | None = None) -> list[Item]:
     return [item for item in pending(person, now) if item.reasons]
 
 
-def decided(most: int = MOST_DECIDED) -> Sequence[ActionRequest]:
+def decided(most: int = MOST_DECIDED, *, canaries: bool = True) -> Sequence[ActionRequest]:
     """What was decided last, newest first."""
-    return list(rows().exclude(state__in=states.PENDING_STATES).order_by("-decided_at", "-id")[:most])
+    return list(rows(canaries=canaries).exclude(state__in=states.PENDING_STATES).order_by("-decided_at", "-id")[:most])
 
 
 def to_look_over(person: Person | None = None) -> list[ActionRequest]:
@@ -85,6 +93,14 @@ def to_look_over(person: Person | None = None) -> list[ActionRequest]:
             return []
         found = found.exclude(agent__owner=person)
     return list(found[:500])
+
+
+def of_canaries(*, open: bool, now: datetime) -> int:
+    """How many requests of canaries wait, or were decided: at most a thousand are counted."""
+    found = ActionRequest.objects.filter(agent__in=canary_agents.known())
+    waits = {"state__in": states.PENDING_STATES}
+    found = found.filter(**waits, expires_at__gt=now) if open else found.exclude(**waits)
+    return found.order_by()[:MOST_COUNTED].count()
 
 
 def counts(person: Person, now: datetime | None = None) -> Counts:

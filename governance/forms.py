@@ -447,6 +447,14 @@ class ServiceForm(forms.Form):
         widget=forms.TextInput({"spellcheck": "false", "autocomplete": "off"}),
         help_text="For a monitor that also cosigns checkpoints. Leave it empty otherwise.",
     )
+    agents = forms.CharField(
+        label="Agents of the canaries",
+        max_length=1000,
+        required=False,
+        widget=forms.Textarea({"rows": 2, "spellcheck": "false", "autocomplete": "off"}),
+        help_text="For a canary runner: the ids of its agents as `imprimatur canary init` prints them. Lists and "
+        "notifications leave out what these ask; nothing else treats them differently.",
+    )
 
     def clean_public_key(self) -> bytes:
         """The 32 bytes of the key."""
@@ -456,6 +464,10 @@ class ServiceForm(forms.Form):
         except ValueError:
             raise forms.ValidationError("This is not an Ed25519 public key as keygen prints it.") from None
         return key
+
+    def clean_agents(self) -> tuple[str, ...]:
+        """Ids, however they were set apart."""
+        return tuple(str(self.cleaned_data["agents"]).replace(",", " ").split())
 
     def clean_vkey(self) -> str:
         """Without what was pasted around it."""

@@ -165,7 +165,9 @@ def _spend_corrected(who: str, body: dict[str, Any], names: Names) -> str:
 
 
 def _service_registered(who: str, body: dict[str, Any], names: Names) -> str:
-    return f"{who} registered the {_ROLES[body['role']]} {body['name']} ({body['thumbprint'][:12]})"
+    said = f"{who} registered the {_ROLES[body['role']]} {body['name']} ({body['thumbprint'][:12]})"
+    agents = [names("agent", agent) for agent in body.get("agents", [])]
+    return f"{said} with the agents {', '.join(agents)}" if agents else said
 
 
 def _service_retired(who: str, body: dict[str, Any], names: Names) -> str:

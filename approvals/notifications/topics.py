@@ -10,6 +10,7 @@ from django.conf import settings
 
 from approvals.models import ActionRequest
 from audit.log import Writer
+from governance.runtime import canary_agents
 from imprimatur.formats.ids import new_id
 from imprimatur.formats.timestamps import format_time
 
@@ -30,6 +31,8 @@ ASKED, REMINDED, ESCALATED, ANSWERED, FLAGGED = (
 def _tell(
     writer: Writer, request: ActionRequest, event: str, *, mail: bool, people: Sequence[str] | None = None
 ) -> None:
+    if canary_agents.includes(request.agent_id):
+        return  # it is taken back within seconds, and nobody is to learn not to look
     payload: dict[str, Any] = {
         "id": new_id("msg", writer.now),
         "event": event,

@@ -19,7 +19,8 @@ from governance.models import ADMIN, Agent, Person, Policy
 
 
 def _context(request: HttpRequest, person: Person) -> dict[str, Any]:
-    shown = lists.lists(person, request.GET.get("list", lists.NEEDS))
+    canaries = request.GET.get("canaries") == "shown"
+    shown = lists.lists(person, request.GET.get("list", lists.NEEDS), canaries=canaries)
     # An admin of an empty installation sees how to go on; everybody else, and later, an empty list is just calm.
     beginning = not shown.rows and ADMIN in roles_of(person) and not Agent.objects.exists()
     needs_keys = beginning and (Policy.objects.filter(active=True).exclude(document__assurance=NO_KEY).exists())

@@ -61,6 +61,9 @@ class Lists:
     rows: list[Row]
     empty: tuple[str, str]
     needs_you: int
+    canaries: bool = False
+    hidden: int = 0
+    """Requests of canaries that this list leaves out, or shows with ``canaries``."""
 
     @property
     def order(self) -> str:
@@ -73,11 +76,14 @@ class Lists:
         return NAMES[self.here]
 
 
-def lists(person: Person, here: str) -> Lists:
-    """The desk of one person, from a fixed number of queries. An unknown list is the first one."""
+def lists(person: Person, here: str, *, canaries: bool = False) -> Lists:
+    """The desk of one person, from a fixed number of queries. An unknown list is the first one.
+
+    What canaries ask is left out, and counted, unless it is to be shown: it needs nobody, and is taken back at once.
+    """
     here = here if here in NAMES else NEEDS
     now = utc_now()
-    pending = queue.pending(person, now)
+    pending = queue.pending(person, now, canaries=canaries)
     look = queue.to_look_over(person)
     mine = [item for item in pending if not item.reasons]
     counts: dict[str, int | None] = {
@@ -87,7 +93,7 @@ def lists(person: Person, here: str) -> Lists:
         LOOK: len(look),
     }
     if here == DECIDED:
-        rows = [_over(request, now) for request in queue.decided()]
+        rows = [_over(request, now) for request in queue.decided(canaries=canaries)]
     elif here == LOOK:
         rows = [_over(request, now) for request in look]
     else:
@@ -97,7 +103,9 @@ def lists(person: Person, here: str) -> Lists:
             if bool(item.reasons) == (here == WAITING)
         ]
     tabs = [Tab(name, title, counts[name], name == here) for name, title in NAMES.items()]
-    return Lists(here, tabs, rows, EMPTY[here], len(mine))
+    # Nothing that canaries ask is ever to be looked over.
+    hidden = 0 if here == LOOK else queue.of_canaries(open=here != DECIDED, now=now)
+    return Lists(here, tabs, rows, EMPTY[here], len(mine), canaries, hidden)
 
 
 def spans(request: ActionRequest, *, capital: bool = False) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db.models import Max
 
-from governance.runtime import reading
+from governance.runtime import canary_agents, reading
 from governance.runtime.models import CanaryRun, Launch, Observation, RefusedLaunch, Service
 from imprimatur.formats import attestation
 from imprimatur.inert import inert
@@ -51,7 +51,8 @@ def _strays(now: datetime) -> dict[str, str]:
 
 def _refused(now: datetime) -> dict[str, str]:
     found = {}
-    for row in RefusedLaunch.objects.select_related("service").filter(at__gt=now - LASTS)[:MOST]:
+    refused = RefusedLaunch.objects.select_related("service").filter(at__gt=now - LASTS)
+    for row in refused.exclude(agent__in=canary_agents.known())[:MOST]:
         codes = ", ".join(sorted({reason["code"] for reason in row.reasons}))
         name = f"refused {row.service_id} {row.agent} {codes}"
         found[name] = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit import mirrors
 from governance.mirrors import compare
-from governance.runtime.models import CanaryRun, Launch, Observation, RefusedLaunch, Service
+from governance.runtime.models import CanaryAgent, CanaryRun, Launch, Observation, RefusedLaunch, Service
 from imprimatur.formats import attestation
 from imprimatur.formats.encoding import b64u
 from imprimatur.formats.timestamps import format_time
@@ -31,6 +31,7 @@ class Running:
 
     def __init__(self) -> None:
         self._seen: Counter[str] = Counter()
+        self._agents: dict[str, str] = {}
 
     def see(self, entries: Sequence[Entry]) -> Iterable[str]:
         by_kind: dict[str, list[Entry]] = {}
@@ -47,12 +48,20 @@ class Running:
             for entry in found:
                 yield from _held(kind, entry, rows.get(entry["index"]), said)
         yield from _ends(by_kind.get("launch.ended", []))
+        self._take_agents(by_kind.get("service.registered", []))
+
+    def _take_agents(self, entries: Sequence[Entry]) -> None:
+        """Who is left out of lists is in the log. An agent that moved to a later runner is that one's."""
+        for entry in entries:
+            for agent in entry["body"].get("agents", []):
+                self._agents[agent] = entry["body"]["service"]
 
     def end(self, facts: Facts) -> Iterable[str]:
         for kind, (model, _) in _ROWS.items():
             rows = model._default_manager.count()
             if rows != self._seen[kind]:
                 yield f"the table holds {rows} rows of {kind}, the log {self._seen[kind]} entries"
+        yield from compare("canary agent", dict(CanaryAgent.objects.values_list("agent", "service")), self._agents)
         yield from _services(facts)
         yield from _live(facts)
 

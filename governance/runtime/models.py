@@ -33,6 +33,16 @@ class Service(models.Model):
         return self.name
 
 
+class CanaryAgent(models.Model):
+    """An agent that an admin declared to be a canary when its runner was registered.
+
+    Only lists and notifications may ask for it (`governance.runtime.canary_agents`): no check is weaker for it.
+    """
+
+    agent = models.OneToOneField("governance.Agent", on_delete=models.PROTECT, primary_key=True, related_name="+")
+    service = models.ForeignKey(Service, on_delete=models.PROTECT, related_name="canary_agents")
+
+
 class Launch(models.Model):
     """A start of an agent that an orchestrator attested, or that was refused (then ``id`` is only what it was called).
 

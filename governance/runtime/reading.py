@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db.models import JSONField, OuterRef, Q, QuerySet, Subquery
 
-from governance.runtime import terms
+from governance.runtime import canary_agents, terms
 from governance.runtime.models import Launch, Observation, RefusedLaunch
 from imprimatur.formats import attestation
 
@@ -103,8 +103,9 @@ def unmatched(now: datetime) -> Unmatched:
 
 
 def refused() -> list[RefusedLaunch]:
-    """The newest refusals."""
-    return list(RefusedLaunch.objects.select_related("service")[:SHOWN])
+    """The newest refusals. Those of canaries are what must be, and are on their own page."""
+    found = RefusedLaunch.objects.select_related("service").exclude(agent__in=canary_agents.known())
+    return list(found[:SHOWN])
 
 
 def layers(launch: Launch) -> list[Layer]:

@@ -25,6 +25,7 @@ from governance.ceremonies import Signed
 from governance.errors import Refused
 from governance.forms import InviteForm, ReasonForm, SinceForm
 from governance.models import ADMIN, AUDITOR, REVIEWER, Agent, AgentKey, Invitation, Pause, Person
+from governance.runtime import canary_agents
 from governance.views import acts, commands, listing
 from governance.views.edge import act, page, person_at, sheet
 from imprimatur.formats.digests import fingerprint, sha256
@@ -38,6 +39,10 @@ def index(request: HttpRequest) -> HttpResponse:
     now = log.utc_now()
     in_force = Q(delegations__revoked_at=None, delegations__not_before__lte=now, delegations__not_after__gt=now)
     agents = Agent.objects.select_related("owner").annotate(in_force=Count("delegations", filter=in_force))
+    shown = request.GET.get("canaries") == "shown"
+    canaries = canary_agents.known().count()
+    if canaries and not shown:
+        agents = agents.exclude(pk__in=canary_agents.known())
     standing = {(pause.scope, pause.target) for pause in pauses.all_standing()}
     return render(
         request,
@@ -48,6 +53,8 @@ def index(request: HttpRequest) -> HttpResponse:
             ],
             "invitations": Invitation.objects.select_related("owner").filter(used_at=None, expires_at__gt=now),
             "everything_paused": (Pause.EVERYTHING, "") in standing,
+            "canaries": canaries,
+            "canaries_shown": shown,
         },
     )
 

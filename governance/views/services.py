@@ -42,7 +42,9 @@ def register(request: HttpRequest) -> HttpResponse:
         given = form.cleaned_data
         checked = {"id": ids.service_id(given["public_key"]), "fingerprint": fingerprint(sha256(given["public_key"]))}
         if request.POST.get("step") == "register":
-            command = register_service.Command(given["name"], given["role"], given["public_key"], me, given["vkey"])
+            command = register_service.Command(
+                given["name"], given["role"], given["public_key"], me, given["vkey"], given["agents"]
+            )
             if act(form, register_service.apply, command) is not None:
                 messages.success(request, f"{given['name']} is registered. What it signs counts from now on.")
                 return redirect("services")

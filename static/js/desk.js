@@ -17,7 +17,10 @@ let again = false;
 
 const rowsOf = (root) => [...root.querySelectorAll(".rows > li")];
 const touched = () => side.matches(":hover") || side.contains(document.activeElement);
-const address = () => `${main.dataset.queue}?list=${queue.dataset.list}`;
+const address = () => {
+  const canaries = queue.dataset.canaries ? "&canaries=shown" : "";
+  return `${main.dataset.queue}?list=${queue.dataset.list}${canaries}`;
+};
 
 function numbers(fresh) {
   for (const tab of fresh.querySelectorAll(".tabs [data-tab] b")) {

@@ -107,12 +107,12 @@ def set_up(world: World, path: Path) -> Canaries:
     names = ("canary one", "canary two")
     agents = [enrol(world, name, key) for name, key in zip(names, (made.one, made.two), strict=True)]
     world.agents |= dict(zip(names, agents, strict=True))
-    registered = [
-        commit(
-            register_service.apply,
-            register_service.Command(f"canary {folder.role}", folder.role, folder.key.public_key, world.ada),
-        ).service
-        for folder in (made.results, made.launches)
-    ]
+    services = []
+    for folder in (made.results, made.launches):
+        mine = tuple(agent.pk for agent in agents) if folder is made.results else ()
+        command = register_service.Command(
+            f"canary {folder.role}", folder.role, folder.key.public_key, world.ada, agents=mine
+        )
+        services.append(commit(register_service.apply, command).service)
     world.delegate("canary one", scope=list(SCOPE), spend={"unit": "USD", "limit": LIMIT}, max_depth=1)
-    return Canaries(world, path, Desk(world), registered[0], agents)
+    return Canaries(world, path, Desk(world), services[0], agents)

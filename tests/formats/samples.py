@@ -403,6 +403,7 @@ def bodies() -> dict[str, dict[str, Any]]:
             "public_key": b64u(SERVICE_KEY.public_key),
             "thumbprint": SERVICE_KEY.thumbprint,
             "vkey": "desk.example.org+00000000+AQ==",
+            "agents": [AGENT],
         },
         "service.retired": {"service": SERVICE, "reason": "replaced"},
         "launch.attested": {"launch": LAUNCH, "agent": AGENT, "statement": "{}"},

@@ -297,7 +297,7 @@ KINDS: dict[str, Obj] = {
             "public_key": _PUBLIC_KEY,
             "thumbprint": _THUMBPRINT,
         },
-        {"vkey": Text(max=512)},
+        {"vkey": Text(max=512), "agents": ListOf(Id("ag"), max=16, min=1, unique=True)},
     ),
     "service.retired": Obj({"service": _SERVICE, "reason": _REASON}),
     "launch.attested": Obj({"launch": _LAUNCH, "agent": Id("ag"), "statement": _STATEMENT}),

@@ -26,6 +26,9 @@ def _registered(facts: Facts, entry: Mapping[str, Any]) -> None:
     own = {un_b64u(key) for key in facts.decision_keys}
     own |= {note.Vkey.parse(vkey).public_key for vkey in (*facts.log_vkeys, *facts.retired_log_vkeys)}
     facts.hold(public_key not in own, rule, "this key is the log's own")
+    if "agents" in body:
+        facts.hold(body["role"] == attestation.CANARIES, rule, "only a canary runner has agents of its own")
+        facts.hold(all(name in facts.agents for name in body["agents"]), rule, "an agent of it is not enrolled")
     if "vkey" in body:
         facts.hold(body["role"] == attestation.MONITOR, rule, "only a monitor cosigns")
         try:

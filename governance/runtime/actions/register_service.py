@@ -11,23 +11,26 @@ from audit.errors import KeyRefused
 from audit.log import Appended, Writer
 from governance.actors import must_be_admin, person_actor
 from governance.errors import Refused
-from governance.models import AgentKey, Person, PersonKey
-from governance.runtime.models import Service
+from governance.models import Agent, AgentKey, Person, PersonKey
+from governance.runtime.models import CanaryAgent, Service
 from imprimatur.formats import attestation, ed25519, ids, keys, note
 from imprimatur.formats.encoding import b64u
 
+MOST_AGENTS = 16
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}")
 
 
 @dataclass(frozen=True)
 class Command:
-    """``vkey`` is the verifier key with which a monitor cosigns checkpoints, if it does."""
+    """``vkey`` is the verifier key with which a monitor cosigns checkpoints, if it does. ``agents`` are the ids of the
+    agents with which a canary runner tries things: lists and notifications leave out what they ask."""
 
     name: str
     role: str
     public_key: bytes
     by: Person
     vkey: str = ""
+    agents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def apply(writer: Writer, command: Command) -> Result:
         raise Refused("conflict", f"There is a service called {command.name} already.")
     if command.vkey:
         _check_vkey(command)
+    _check_agents(command)
     service = Service.objects.create(
         id=identifier,
         name=command.name,
@@ -66,6 +70,7 @@ def apply(writer: Writer, command: Command) -> Result:
         registered_at=writer.now,
         registered_by=command.by.pk,
     )
+    CanaryAgent.objects.bulk_create(CanaryAgent(agent_id=name, service=service) for name in command.agents)
     body: dict[str, Any] = {
         "service": identifier,
         "name": command.name,
@@ -75,6 +80,8 @@ def apply(writer: Writer, command: Command) -> Result:
     }
     if command.vkey:
         body["vkey"] = command.vkey
+    if command.agents:
+        body["agents"] = list(command.agents)
     entry = writer.append("service.registered", subject=identifier, actor=person_actor(command.by), body=body)
     return Result(service, entry)
 
@@ -94,6 +101,20 @@ def _must_not_be_the_logs(public_key: bytes) -> None:
         keyring.must_be_unused(public_key)
     except KeyRefused:
         raise Refused("conflict", "This key is the log's own. A service makes a key of its own.") from None
+
+
+def _check_agents(command: Command) -> None:
+    if not command.agents:
+        return
+    if command.role != attestation.CANARIES:
+        raise Refused("invalid", "Only a canary runner has agents of its own. Leave them out.")
+    if len(set(command.agents)) != len(command.agents) or len(command.agents) > MOST_AGENTS:
+        raise Refused("invalid", f"Name each agent of the canaries once, and at most {MOST_AGENTS}.")
+    if Agent.objects.filter(pk__in=command.agents).count() != len(command.agents):
+        raise Refused("not-found", "An agent of the canaries is not enrolled here. Enrol it first.")
+    if CanaryAgent.objects.filter(agent__in=command.agents, service__retired_at=None).exists():
+        raise Refused("conflict", "One of these agents belongs to another canary runner. Retire that one first.")
+    CanaryAgent.objects.filter(agent__in=command.agents).delete()
 
 
 def _check_vkey(command: Command) -> None:
