@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from audit import fsck, published, sinks, witnesses
+from audit import built, fsck, published, sinks, witnesses
 from audit.models import Entry, LogHead
 
 UNPUBLISHED_FOR = timedelta(minutes=1)
@@ -30,6 +30,8 @@ def standing(now: datetime) -> dict[str, str]:
             found[f"sink {sink.name}"] = f"The copy at {sink.name} is not what this log says: {sink.error}"
         elif sink.late:
             found[f"sink {sink.name}"] = f"The sink {sink.name} has taken nothing for too long: {sink.error}"
+    if wrong := built.wrong(built.newest()):
+        found["packages"] = f"Installed files are not those of their packages, {len(wrong)} at least: {wrong[0]}."
     last = fsck.last()
     if last is not None and not last.get("good"):
         found["fsck"] = "The last integrity check found differences. Run manage.py audit_fsck to see them."

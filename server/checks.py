@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
+from approvals.door import authenticate, serve
+from approvals.endpoints import api
 from audit import roles as audit_roles
 from audit import signer, sinks, witnesses
 from audit.views.mirror import LEAST_OF_A_TOKEN
@@ -142,6 +145,53 @@ def roles(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[CheckM
     found = audit_roles.problems()
     kind, number = (Error, "E005") if settings.DATABASE_ROLES else (Warning, "W003")
     return [kind(problem, hint=ROLES_HINT, id=f"imprimatur.{number}") for problem in found]
+
+
+# What must run, in this order: no session where programs call, forms that are not forged, one-time passwords.
+IN_ORDER = (
+    "django.middleware.security.SecurityMiddleware",
+    "server.middleware.SecurityHeaders",
+    "server.middleware.NoSessionForAgents",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "server.middleware.OneTimePassword",
+)
+SIGN_IN = ["allauth.account.auth_backends.AuthenticationBackend"]
+# Calls of the agent API without a registered key: one is signed by the key it brings, two give what is public.
+WITHOUT_KEY = frozenset({"enroll", "getCheckpoint", "getTile"})
+ENFORCEMENT_HINT = "Nothing switches enforcement off; install this version again. See docs/no-bypass.md."
+
+
+@register(Tags.security)
+def enforcement(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """The pieces that check agents and people are in place, in their order, on every call."""
+    return [Error(problem, hint=ENFORCEMENT_HINT, id="imprimatur.E008") for problem in _not_enforced()]
+
+
+def _not_enforced() -> Iterator[str]:
+    if [name for name in settings.MIDDLEWARE if name in IN_ORDER] != list(IN_ORDER):
+        yield "The middleware that checks requests is not complete, or not in its order."
+    if settings.AUTHENTICATION_BACKENDS != SIGN_IN:
+        yield "People are signed in by something else than allauth."
+    if settings.SILENCED_SYSTEM_CHECKS:
+        yield f"System checks are silenced: {', '.join(settings.SILENCED_SYSTEM_CHECKS)}."
+    if serve.authenticate is not authenticate.authenticate:
+        yield "The hot calls of the agent API are checked by something else than the agent door."
+    for _, router in api.api._routers:
+        for view in router.path_operations.values():
+            for operation in view.operations:
+                signed = all(isinstance(each, api.SignedRequest) for each in operation.auth_callbacks)
+                if operation.operation_id not in WITHOUT_KEY and not (operation.auth_callbacks and signed):
+                    yield f"The call {operation.operation_id} of the agent API checks no signature."
+
+
+def assert_enforced() -> None:
+    """The same at every start, for a process that runs no system checks. Raises ImproperlyConfigured."""
+    found = list(_not_enforced())
+    if found:
+        raise ImproperlyConfigured(f"imprimatur.E008: {' '.join(found)} {ENFORCEMENT_HINT}")
 
 
 def assert_known_schema(**_: Any) -> None:

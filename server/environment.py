@@ -10,16 +10,31 @@ from django.core.exceptions import ImproperlyConfigured
 
 PREFIX = "IMPRIMATUR_"
 
+# What was read: name to (the text as it was given, whether it differs from the default). For `server.provenance`.
+_read: dict[str, tuple[str, bool]] = {}
+
+
+def read() -> dict[str, tuple[str, bool]]:
+    """Every setting that was asked for, by its full name: how it was given, and whether that changes anything."""
+    return dict(_read)
+
+
+def _note(name: str, value: str, differs: bool) -> None:
+    _read[PREFIX + name] = (value, differs)
+
 
 def text(name: str, default: str = "") -> str:
     """The setting ``IMPRIMATUR_<name>``, or the contents of the file in ``IMPRIMATUR_<name>_FILE`` (secrets)."""
     file = os.environ.get(f"{PREFIX}{name}_FILE")
     if file:
         try:
-            return Path(file).read_text(encoding="utf-8").strip()
+            value = Path(file).read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ImproperlyConfigured(f"{PREFIX}{name}_FILE: {file} cannot be read: {error.strerror}") from error
-    return os.environ.get(f"{PREFIX}{name}", default)
+    else:
+        value = os.environ.get(f"{PREFIX}{name}", default)
+    _note(name, value, value != default)
+    return value
 
 
 def flag(name: str, default: bool = False) -> bool:
@@ -28,8 +43,10 @@ def flag(name: str, default: bool = False) -> bool:
     if not value:
         return default
     if value in {"1", "true", "yes", "on"}:
+        _note(name, "yes", not default)
         return True
     if value in {"0", "false", "no", "off"}:
+        _note(name, "no", default)
         return False
     raise ImproperlyConfigured(f"{PREFIX}{name} must be yes or no, not {value!r}")
 
@@ -43,6 +60,7 @@ def number(name: str, default: int, *, least: int = 0) -> int:
         raise ImproperlyConfigured(f"{PREFIX}{name} must be a whole number, not {value!r}") from error
     if result < least:
         raise ImproperlyConfigured(f"{PREFIX}{name} must be at least {least}")
+    _note(name, str(result), result != default)
     return result
 
 

@@ -16,7 +16,7 @@ from audit.evidence import jobs
 from audit.log import utc_now
 from audit.models import Checkpoint
 from audit.sinks import shipping
-from server import checks
+from server import checks, started
 
 logger = logging.getLogger("imprimatur.runtime")
 
@@ -33,6 +33,7 @@ _clock: Ticker | None = None
 _publisher: publisher.Publisher | None = None
 _asking: witnesses.Client | None = None
 _shipping: shipping.Client | None = None
+_measuring: started.Measuring | None = None
 
 
 class Ticker(threading.Thread):
@@ -88,10 +89,12 @@ def start() -> None:
 
     Raises ImproperlyConfigured when a guarantee does not hold: rather no desk than one that forgets.
     """
-    global _asking, _clock, _publisher, _shipping
+    global _asking, _clock, _measuring, _publisher, _shipping
+    checks.assert_enforced()
     checks.assert_known_schema()
     checks.assert_durable()
     checks.assert_keys_apart()
+    held = started.provenance_of_this_tree()
     writer.start()
     _shipping = shipping.Client()
     _shipping.start()
@@ -102,6 +105,8 @@ def start() -> None:
         _publisher.start()
     _clock = Ticker()
     _clock.start()
+    _measuring = started.Measuring("web", held)
+    _measuring.start()
 
 
 def attach_loop() -> None:
@@ -112,6 +117,8 @@ def attach_loop() -> None:
 def stop() -> None:
     """Stop in reverse order; the writer finishes what has queued."""
     live.hub.stop()
+    if _measuring is not None:
+        _measuring.stop()
     if _clock is not None:
         _clock.stop()
     writer.stop()

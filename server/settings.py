@@ -28,6 +28,9 @@ SIGNER = env.text("SIGNER")
 PUBLISHER = env.text("PUBLISHER", "here")
 if PUBLISHER not in {"here", "apart"}:
     raise ImproperlyConfigured("IMPRIMATUR_PUBLISHER must be here or apart")
+# Who built the running sources from what: a signed SLSA provenance statement, and the builder's public key (PEM).
+PROVENANCE = env.text("PROVENANCE")
+PROVENANCE_KEY = env.text("PROVENANCE_KEY")
 # With it, a mirror may read every entry of the log over HTTP.
 MIRROR_TOKEN = env.text("MIRROR_TOKEN")
 # Other systems that keep every published entry: name@address, separated by commas; and what a collector asks for.

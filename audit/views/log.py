@@ -12,8 +12,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import render
 
+from audit import built, fsck, kinds, proofs, selectors, sinks, witnesses
 from audit import export as exporting
-from audit import fsck, kinds, proofs, selectors, sinks, witnesses
 from audit.errors import NotPublished
 from audit.forms import LogFilterForm
 from audit.log import utc_now
@@ -132,6 +132,7 @@ def standing() -> dict[str, Any]:
         "witnesses": witnesses.standing(),
         "sinks": sinks.standing(),
         "fsck": _last_fsck(),
+        "built": built.newest(),
     }
 
 
