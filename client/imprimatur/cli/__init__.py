@@ -10,24 +10,21 @@ standard error, with the next step.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from imprimatur.cli import (
     answer,
     ask,
-    canary,
     compare,
     delegate,
     doctor,
     enrol,
     key,
     keygen,
-    launch,
-    monitor,
     rotate,
     sample,
-    service,
     witness,
 )
 from imprimatur.cli.reading import Mismatch
@@ -59,11 +56,13 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = _Parser(prog="imprimatur", description="Ask before acting; verify afterwards.", epilog=_EXIT)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser, required=True)
-    for module in (
-        *(keygen, enrol, rotate, delegate, key, answer, ask, doctor, witness, sample, compare),
-        *(service, launch, monitor, canary),
-    ):
+    for module in (keygen, enrol, rotate, delegate, key, answer, ask, doctor, witness, sample, compare):
         module.add(commands)
+    if os.name == "posix":  # locks, namespaces and /proc are not everywhere where agents are
+        from imprimatur.cli import canary, launch, monitor, service
+
+        for module in (service, launch, monitor, canary):
+            module.add(commands)
     verify = commands.add_parser("verify", help="verify an evidence bundle, offline", add_help=False)
     verify.set_defaults(handler=None)
     return top

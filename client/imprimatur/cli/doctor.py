@@ -1,10 +1,12 @@
-"""``imprimatur doctor``: what keeps this agent from asking, checked one by one, each with the next step."""
+"""``imprimatur doctor``: what keeps this agent from asking, or this machine from launching and watching agents, checked
+one by one, each with the next step."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
@@ -29,18 +31,23 @@ def add(commands: Any) -> None:
     command.add_argument("--key")
     command.add_argument("--trust")
     command.add_argument("--delegation")
+    command.add_argument(
+        "--host", action="store_true", help="check this machine instead: can it launch and watch agents?"
+    )
     command.set_defaults(handler=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run every check, even after one failed. Status 1 when any did."""
     failed = False
-    for name, check in _checks(options):
+    for name, check in _host() if options.host else (*_checks(options), *map(_in_passing, _host())):
         try:
-            say(f"ok       {name}", check(), width=23)
+            say(f"ok       {name}", check(), width=28)
+        except _OnlyHere as error:
+            say(f"note     {name}", f"{error} (needed only to launch or watch agents here)", width=28)
         except ImprimaturError as error:
             failed = True
-            say(f"problem  {name}", str(error), width=23)
+            say(f"problem  {name}", str(error), width=28)
     return REFUSED if failed else DONE
 
 
@@ -116,6 +123,61 @@ def _checks(options: argparse.Namespace) -> Iterator[Check]:
     yield "identity", identity
     yield "delegation", authority
     yield "ssh-keygen", ssh
+
+
+class _OnlyHere(ImprimaturError):
+    """A problem that is none for an agent."""
+
+
+def _in_passing(item: Check) -> Check:
+    """The same check, for whoever may never launch anything: what it finds is said, and is no failure."""
+    name, check = item
+
+    def mild() -> str:
+        try:
+            return check()
+        except ImprimaturError as error:
+            raise _OnlyHere(str(error)) from None
+
+    return name, mild
+
+
+def _host() -> Iterator[Check]:
+    """What this machine needs to launch agents (`imprimatur launch`) and to watch them (`imprimatur monitor`).
+
+    Both are for Linux; elsewhere there is nothing to check.
+    """
+    if sys.platform != "linux":
+        return
+    from imprimatur.launch import plan
+    from imprimatur.sandbox import bwrap, seccomp
+
+    def found() -> str:
+        program = bwrap.find()
+        return f"{program.path}, {program.version.split(' sha256:')[0]}"
+
+    def namespaces() -> str:
+        program, who = bwrap.find(), bwrap.user()
+        bwrap.probe(program, who)
+        return f"a sandbox can be built, as user {who.uid}"
+
+    def filtered() -> str:
+        try:
+            return f"there is one for {plan.machine()}"
+        except seccomp.UnsupportedMachine as error:
+            raise ConfigError(f"{error}. Launch elsewhere, or with --runtime declared.") from None
+
+    def watching() -> str:
+        if os.geteuid() == 0:
+            return "sees every process of this machine"
+        raise ConfigError(
+            f"Sees the processes of user {os.geteuid()} only. Run the monitor as root, or as the user that launches."
+        )
+
+    yield "bwrap", found
+    yield "user namespaces", namespaces
+    yield "system call filter", filtered
+    yield "monitor", watching
 
 
 def _gate(options: argparse.Namespace) -> Imprimatur:

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from imprimatur.errors import ConfigError
 from imprimatur.rules import bubblewrap
@@ -123,6 +123,45 @@ def user(name: str | None = None) -> User:
     if entry.pw_uid == 0:
         raise ConfigError("An agent is never run as root. Name another user with --user.")
     return User(entry.pw_uid, entry.pw_gid)
+
+
+_REMEDIES = (
+    (
+        ("setting up uid map: Permission denied", "RTM_NEWADDR"),
+        "AppArmor keeps it from user namespaces. As root, write /etc/apparmor.d/bwrap with `abi <abi/4.0>, include "
+        "<tunables/global> profile bwrap /usr/bin/bwrap flags=(unconfined) { userns, }` and run "
+        "`apparmor_parser -r /etc/apparmor.d/bwrap`.",
+    ),
+    (
+        ("No space left on device", "ENOSPC"),
+        "User namespaces are switched off. As root: sysctl user.max_user_namespaces=15000.",
+    ),
+    (
+        ("Operation not permitted", "No permissions to create", "Can't mount proc"),
+        "The kernel or the container around forbids user namespaces. As root: sysctl "
+        "kernel.unprivileged_userns_clone=1; in a container, launch from the host or with --runtime declared.",
+    ),
+)
+
+
+def probe(program: Program, who: User) -> None:
+    """Build an empty sandbox as this user and end it. Raises ConfigError that says what to change."""
+    isolation = ("user", "ipc", "pid", "net", "uts", "cgroup")
+    words = [program.path, *(f"--unshare-{name}" for name in isolation), "--cap-drop", "ALL"]
+    words += ["--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"]
+    words += ["--proc", "/proc", "--dev", "/dev", "--", "/usr/bin/true"]
+    identity: dict[str, Any] = {"user": who.uid, "group": who.gid, "extra_groups": []} if who.switched else {}
+    try:
+        done = subprocess.run(
+            words, capture_output=True, text=True, check=False, timeout=WITHIN, env={}, cwd="/", **identity
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ConfigError(f"{program.path} does not run: {error}.") from None
+    if done.returncode == 0:
+        return
+    said = done.stderr.strip()[:200]
+    remedy = next((text for signs, text in _REMEDIES if any(sign in said for sign in signs)), "See docs/launch.md.")
+    raise ConfigError(f"No sandbox can be built here ({said}). {remedy}")
 
 
 def prepare(
