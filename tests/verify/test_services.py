@@ -10,7 +10,7 @@ import pytest
 
 from imprimatur.formats import attestation, canonical, ids
 from imprimatur.formats.timestamps import format_time
-from imprimatur.rules import configuration, drift
+from imprimatur.rules import configuration, drift, tools
 from imprimatur.verify import rulebook
 from imprimatur.verify.history import History
 from tests.verify import builder
@@ -102,6 +102,21 @@ def service_registered_by_the_server() -> Log:
 def service_that_pauses() -> Log:
     log = running()
     log.add("pause.set", "everything", service_actor(attestation.MONITOR), EVERYTHING)
+    return log
+
+
+@case(rulebook.ACTOR)
+def service_that_runs_a_tool_with_its_key() -> Log:
+    log = running()
+    name = SERVICE_KEYS[attestation.MONITOR].thumbprint
+    document = builder.tool_document("serve", executor=name)
+    digest = tools.digest(document)
+    log.agreed("tool.registered", "serve", {"tool": "serve", "document": document, "digest": digest})
+    ask = log.ask(next(iter(log.delegations)), "serve", schema=digest)
+    log.allow(ask)
+    body = {"request": ask.id, "action_digest": ask.digest, "attempt": "sha256:" + "ab" * 32}
+    body["execute_by"] = format_time(log.now + timedelta(seconds=30))
+    log.add("action.redeemed", ask.id, {"type": "service", "id": name, "key": name}, body)
     return log
 
 

@@ -166,7 +166,8 @@ def _check_service(facts: Facts, entry: Mapping[str, Any]) -> None:
         lost = kind == "launch.ended" and actor["type"] == "system"
         facts.hold(actor["type"] == "service" or lost, rule, f"only a service writes {kind}")
     elif actor["type"] == "service":
-        facts.hold(not actor["id"].startswith("sv_"), rule, f"a service may not write {kind}")
+        own = actor["id"].startswith("sv_") or facts.is_services(actor.get("key", ""))
+        facts.hold(not own, rule, f"a service may not write {kind}")
     if actor["type"] == "system" and actor["id"] in RESPONSES:
         does = RESPONSES[actor["id"]]
         facts.hold(kind == does, rulebook.RESPONSE, f"the server answers with {does} here, and never with {kind}")
