@@ -438,7 +438,7 @@ class ServiceForm(forms.Form):
         label="Public key",
         max_length=100,
         widget=forms.TextInput({"spellcheck": "false", "autocomplete": "off"}),
-        help_text="43 characters, as imprimatur keygen prints it on the machine where the service runs.",
+        help_text="43 characters, as imprimatur service keygen prints it on the machine where the service runs.",
     )
     vkey = forms.CharField(
         label="Verifier key of its cosignatures",

@@ -214,6 +214,11 @@ def rogue(
     )
 
 
+def shown_configuration(pid: int) -> bytes:
+    """The configuration as a process in a sandbox sees it."""
+    return Path("/proc", str(pid), "root", "run", "imprimatur", "config.json").read_bytes()
+
+
 def entries(kind: str) -> list[dict[str, Any]]:
     """The bodies of all entries of a kind, the oldest first."""
     rows = Entry.objects.filter(kind=kind).order_by("index")

@@ -20,7 +20,7 @@ from imprimatur.formats import attestation, dsse, ids, tiles
 from imprimatur.formats.keys import KeyPair
 from tests.browser import chromium, sign_in
 from tests.installation import Installation, eventually, installation
-from tests.runtime.agents import Place, claiming, gone, rogue
+from tests.runtime.agents import Place, claiming, gone, rogue, shown_configuration
 from tests.runtime.served import needs_a_sandbox, shared_folder
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def test_what_was_launched_watched_and_tampered_with_is_all_in_the_evidence(desk
             eventually(lambda: shown(audra, address, "as attested"), seconds=60)
 
             # Somebody starts it again by hand, without the filter and without limits.
-            raw = json.loads((Path(f"/proc/{max(claiming(launch))}/root/run/imprimatur/config.json")).read_text())
+            raw = json.loads(shown_configuration(max(claiming(launch))))
             (place.work / "began").unlink()
             by_hand = rogue(place, launch, raw, seccomp=False)
             try:

@@ -12,7 +12,7 @@ import pytest
 from governance.runtime.models import Launch, RefusedLaunch, Service
 from imprimatur.formats import canonical
 from imprimatur.formats.keys import KeyPair
-from tests.runtime.agents import OVERRIDE, Yard, claiming, entries
+from tests.runtime.agents import OVERRIDE, Yard, claiming, entries, shown_configuration
 from tests.runtime.served import PYTHON, private_key
 
 
@@ -26,7 +26,7 @@ def test_a_launch_is_attested_first_and_then_runs_as_attested(yard: Yard) -> Non
     assert launch.signers == [yard.served.world.ada.pk]
     inside = claiming(launch.pk)
     agent = next(pid for pid in inside if Path(f"/proc/{pid}/exe").resolve() == Path(PYTHON))
-    seen = Path(f"/proc/{agent}/root/run/imprimatur/config.json").read_bytes()
+    seen = shown_configuration(agent)
     assert seen == canonical.dumps(launch.document["effective"])
     assert f"sha256:{hashlib.sha256(seen).hexdigest()}" == launch.configuration
     environ = dict(

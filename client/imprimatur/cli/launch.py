@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("--agent is the agent's id: ag_ and 32 characters.")
     realm = trusted(options).realm
     read = layers.read(options.config)
-    program = None if options.runtime == DECLARED else _program()
+    program = None if options.runtime == DECLARED else _program(options)
     who = bwrap.user(options.user) if program else None
     made = _declared(options, realm, read) if program is None else _bwrap(options, realm, read, program)
     if options.dry_run:
@@ -85,7 +85,9 @@ def run(options: argparse.Namespace) -> int:
         return REFUSED
 
 
-def _program() -> bwrap.Program:
+def _program(options: argparse.Namespace) -> bwrap.Program:
+    if options.dry_run:
+        return bwrap.Program("", "none")  # a configuration can be checked where nothing is ever launched
     try:
         plan.machine()
     except seccomp.UnsupportedMachine as error:
