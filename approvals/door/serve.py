@@ -93,4 +93,4 @@ def _hold(step: Wait) -> None:
         waiting.bell.leave(step.request, happened.set)
 
 
-__all__ = ["Caller", "enrolment", "moved_on", "parse", "perform", "prepare", "sentence"]
+__all__ = ["Caller", "authenticate", "enrolment", "moved_on", "parse", "perform", "prepare", "sentence"]

@@ -28,7 +28,10 @@ SESSIONS = (
 )
 SIGNATURES = ("approvals.door.authenticate", "imprimatur.formats.httpsig")
 # Modules outside the door that may name what checks request signatures, and why.
-MAY_CHECK_SIGNATURES = {"approvals/submission.py": "reads the signature that the door checked, to keep it in the entry"}
+MAY_CHECK_SIGNATURES = {
+    "approvals/submission.py": "reads the signature that the door checked, to keep it in the entry",
+    "server/checks.py": "asks at the start whether the door checks signatures, and checks none itself",
+}
 SIGN_IN = {"login", "perform_login", "force_login", "alogin", "send_login_redirect"}
 
 
