@@ -323,8 +323,11 @@ def test_the_digest_is_that_of_the_canonical_json_and_changes_with_every_leaf() 
 
 def test_the_digest_of_the_merging_program_is_the_same_from_a_folder_and_from_a_zip(tmp_path: Path) -> None:
     package = Path(imprimatur.__file__).parent
-    merging = package / "rules" / "configuration" / "merging.py"
-    expected = "sha256:" + hashlib.sha256(merging.read_bytes()).hexdigest()
+    rules = package / "rules"
+    files = [*(rules / "configuration").glob("*.py"), rules / "bubblewrap.py", rules / "launches.py"]
+    names = sorted(file.relative_to(rules).as_posix() for file in files)
+    listing = "".join(f"{hashlib.sha256((rules / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+    expected = "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
     assert configuration.merge_digest() == expected
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:

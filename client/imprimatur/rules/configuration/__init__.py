@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -18,8 +20,10 @@ from imprimatur.rules.configuration.merging import merge, widenings
 from imprimatur.rules.configuration.problem import ConfigurationError, Problem, quote
 from imprimatur.rules.configuration.schema import layer_problems, parse_layer, problems
 
-MERGE_PROGRAM = "imprimatur.rules.configuration.merging"
-"""The module that merges; `merge_digest` is the digest of its source."""
+MERGE_PROGRAM = "imprimatur.rules.configuration"
+"""The program that merges and judges; `merge_digest` is the digest of its source."""
+
+_JUDGE_TOO = ("bubblewrap.py", "launches.py")  # what a launch becomes, and may be, by the same tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,18 @@ def digest(effective: Mapping[str, Any]) -> str:
     return digests.sha256(canonical.dumps(dict(effective)))
 
 
+@functools.cache
 def merge_digest() -> str:
-    """``sha256:`` over the bytes of the source of `MERGE_PROGRAM`, from a folder or from inside a zip."""
-    package, _, module = MERGE_PROGRAM.rpartition(".")
-    return digests.sha256(resources.files(package).joinpath(f"{module}.py").read_bytes())
+    """The digest of what ``sha256sum`` prints of the files of `MERGE_PROGRAM` and of those beside it that judge
+    launches, sorted by name. The same from a folder and from inside a zip."""
+    rules = resources.files("imprimatur.rules")
+    files = {name: rules.joinpath(name).read_bytes() for name in _JUDGE_TOO}
+    package = rules.joinpath("configuration")
+    files |= {
+        f"configuration/{file.name}": file.read_bytes() for file in package.iterdir() if file.name.endswith(".py")
+    }
+    listing = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
+    return digests.sha256(listing.encode("ascii"))
 
 
 __all__ = [
