@@ -41,7 +41,8 @@ def register(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         given = form.cleaned_data
         checked = {"id": ids.service_id(given["public_key"]), "fingerprint": fingerprint(sha256(given["public_key"]))}
-        if request.POST.get("step") == "register":
+        # Only the key whose fingerprint was on the page is registered, not one that took its place in the form since.
+        if request.POST.get("step") == "register" and request.POST.get("compared") == checked["id"]:
             command = register_service.Command(
                 given["name"], given["role"], given["public_key"], me, given["vkey"], given["agents"]
             )

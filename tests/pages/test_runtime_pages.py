@@ -22,9 +22,9 @@ from governance.models import PersonKey, Policy
 from governance.runtime import reading
 from governance.runtime.actions import retire_service
 from governance.runtime.models import Launch, Service
-from imprimatur.formats import attestation
+from imprimatur.formats import attestation, ids
 from imprimatur.formats.digests import fingerprint, sha256
-from imprimatur.formats.encoding import b64u
+from imprimatur.formats.encoding import b64u, un_b64u
 from imprimatur.formats.keys import KeyPair
 from imprimatur.rules import policy as policies
 from tests.attesting.service import ServiceUnderTest, predicate_of, service, without_seccomp
@@ -158,7 +158,11 @@ def test_an_admin_compares_the_fingerprint_and_then_registers(desk: Any, world: 
 
     assert fingerprint(sha256(key)) in words(shown)
     assert not Service.objects.exists()
-    done = desk.post("ada", "service_register", data={**form, "step": "register"})
+    compared = {"compared": ids.service_id(key), "step": "register"}
+    other = {**form, "public_key": b64u(KeyPair.generate().public_key), **compared}
+    assert "Compare this" in words(desk.post("ada", "service_register", data=other)), "another key than was compared"
+    assert not Service.objects.exists()
+    done = desk.post("ada", "service_register", data={**form, **compared})
     assert done.status_code == 302
     row = Service.objects.get()
     assert (row.name, row.role, bytes(row.public_key)) == ("monitor host-9", "monitor", key)
@@ -180,6 +184,8 @@ def test_what_cannot_be_registered_is_said_on_the_form(desk: Any, world: World) 
         ({"vkey": "noise", "public_key": b64u(KeyPair.generate().public_key)}, "verifier key"),
     ):
         form = {"name": "one", "role": "monitor", **changes, "step": "register"}
+        if changes["public_key"] != "noise":
+            form["compared"] = ids.service_id(un_b64u(changes["public_key"]))
         answer = desk.post("ada", "service_register", data=form)
         assert answer.status_code == 422, changes
         assert said in answer.content.decode(), changes

@@ -39,11 +39,17 @@ from governance import ceremonies
 from governance.actions import revoke_delegation, revoke_person_key
 from governance.errors import Refused
 from governance.models import Agent, Delegation, Person
+from governance.runtime import trees
+from governance.runtime.actions import attest_launch, record_observation, retire_service
+from governance.runtime.models import Launch, Observation, Service
 from imprimatur.formats import commitments, httpsig
+from imprimatur.formats.attestation import MONITOR, ORCHESTRATOR
 from imprimatur.formats.entries import attempt_digest
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.timestamps import format_time
+from tests.attesting.service import service
 from tests.conftest import World, build_world
+from tests.door.agent import through_django
 
 WORKERS = 6
 PAYMENT = ("make_payment", {"payee": "vendor/acme", "amount": "20.00", "currency": "USD", "reference": "invoice 7"})
@@ -354,6 +360,58 @@ def revocation(world: World, together: Callable[..., list[str]]) -> dict[str, An
     )
     left = ActionRequest.objects.filter(state__in=["PENDING", "AWAITING_CONFIRMATION", "APPROVED"]).count()
     return {"states": states, "after": after, "still_usable": left}
+
+
+def statements_of_one(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
+    """Copies of one orchestrator that all attest a launch as its next one: each names the same tree."""
+    orchestrator = service(world, through_django, ORCHESTRATOR)
+    texts = [orchestrator.launch() for _ in range(WORKERS)]
+
+    def attest(text: str) -> Callable[[], Any]:
+        def work() -> str:
+            done = commit(attest_launch.apply, attest_launch.prepare(orchestrator.row, text, utc_now()))
+            return "attested" if done.launch is not None else "refused"
+
+        return work
+
+    states = together([attest(text) for text in texts])
+    row = Service.objects.get(pk=orchestrator.row.pk)
+    orchestrator.took(*(text for text, state in zip(texts, states, strict=True) if state == "attested"))
+    return {
+        "states": states,
+        "launches": Launch.objects.count(),
+        "statements": row.size,
+        "same_tree": trees.own_of(row) == orchestrator.own,
+    }
+
+
+def same_statement(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
+    """One observation that a monitor sends again and again because it hears no answer."""
+    monitor = service(world, through_django, MONITOR)
+    text = monitor.observation(None)
+
+    def observe() -> str:
+        command = record_observation.prepare(monitor.row, [text], utc_now())
+        return str(commit(record_observation.apply, command).observations[0].index)
+
+    states = together([observe] * WORKERS)
+    return {"states": states, "observations": Observation.objects.count()}
+
+
+def retired_meanwhile(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:
+    """An admin retires an orchestrator at the moment in which it attests."""
+    orchestrator = service(world, through_django, ORCHESTRATOR)
+    text = orchestrator.launch()
+
+    def attest() -> str:
+        done = commit(attest_launch.apply, attest_launch.prepare(orchestrator.row, text, utc_now()))
+        return "attested" if done.launch is not None else "refused"
+
+    def retire() -> str:
+        commit(retire_service.apply, retire_service.Command(orchestrator.row.pk, "replaced", world.ada))
+        return "retired"
+
+    return {"states": together([retire, attest]), "launches": Launch.objects.count()}
 
 
 def holds(world: World, together: Callable[..., list[str]]) -> dict[str, Any]:

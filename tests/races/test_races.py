@@ -158,3 +158,22 @@ def test_nothing_is_erased_after_the_hold_that_covers_it(race: Race):
     assert set(found["states"]) <= {"erased", "passed by", "declined"}
     assert found["states"].count("erased") == found["erased"] == found["gone"]
     assert found["still_in_files"] == [], "SQLite wrote over what was erased"
+
+
+def test_of_statements_that_race_for_one_place_in_their_tree_one_is_written(race: Race):
+    found = race("statements_of_one")
+    assert sorted(found["states"]) == ["attested"] + ["wrong-state"] * 5
+    assert (found["launches"], found["statements"], found["same_tree"]) == (1, 1, True)
+
+
+def test_a_statement_that_is_sent_many_times_at_once_is_written_once(race: Race):
+    found = race("same_statement")
+    assert len(set(found["states"])) == 1, "everybody is told the same entry"
+    assert found["observations"] == 1
+
+
+def test_after_a_service_is_retired_nothing_it_signed_is_written(race: Race):
+    found = race("retired_meanwhile")
+    assert found["states"][0] == "retired"
+    assert found["states"][1] in {"attested", "key-revoked"}
+    assert found["launches"] == (found["states"][1] == "attested")

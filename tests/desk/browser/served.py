@@ -22,11 +22,12 @@ PASSWORD = "a quiet green lamp"
 LONGEST = 15  # times that a root can be passed on: sixteen links
 
 
-def main(folder: Path, port: int, *, strict: bool = False, chained: bool = False) -> None:
+def main(folder: Path, port: int, *, strict: bool = False, chained: bool = False, runs: bool = False) -> None:
     """Seed a migrated database, serve it, obey until standard input ends.
 
     ``strict`` is an installation as it comes, whose approvals need a signing key; otherwise it is the demo's. With
-    ``chained`` robo has one more root, which is passed on from agent to agent as often as that can be.
+    ``chained`` robo has one more root, which is passed on from agent to agent as often as that can be. With ``runs``
+    services have attested and observed launches.
     """
     os.environ["DJANGO_SETTINGS_MODULE"] = "server.settings"
     os.environ |= {
@@ -55,6 +56,10 @@ def main(folder: Path, port: int, *, strict: bool = False, chained: bool = False
         person.user.save()
     if chained:
         chain(world, LONGEST)
+    if runs:
+        from tests.attesting import seed
+
+        seed.runs(world)
     server = uvicorn.Server(uvicorn.Config("server.asgi:application", port=port, log_level="warning"))
 
     def obey() -> None:
@@ -157,4 +162,6 @@ def evidence(request: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), strict="strict" in sys.argv[3:], chained="chain" in sys.argv[3:])
+    options = sys.argv[3:]
+    strict, chained, runs = (name in options for name in ("strict", "chain", "runs"))
+    main(Path(sys.argv[1]), int(sys.argv[2]), strict=strict, chained=chained, runs=runs)
