@@ -17,6 +17,11 @@ from imprimatur.rules.configuration.problem import ConfigurationError, Problem, 
 from imprimatur.rules.resources import Pattern, ResourceError, read_host, read_path
 
 MAX_LAYER = 24_000
+MAX_PARTS = 16
+"""Of a dotted key. Each part costs the parser of TOML as much as all before it, and no key here has more than three."""
+
+_PART = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_\\-])(?:{_PART}[ \t]*+\.[ \t]*+){{{MAX_PARTS}}}")
 MOST = {
     "memory_mb": 1_048_576,
     "cpu_seconds": 604_800,
@@ -68,6 +73,8 @@ def parse_layer(text: str) -> dict[str, Any]:
     """A layer from its TOML. Raises ConfigurationError with every problem of its form."""
     if len(text.encode("utf-8", "replace")) > MAX_LAYER:
         raise ConfigurationError([_malformed(f"A layer has at most {MAX_LAYER:,} bytes; split or shorten it.")])
+    if _LONG_KEY.search(text):
+        raise ConfigurationError([_malformed(f"It has more than {MAX_PARTS} words with dots between; shorten that.")])
     try:
         layer = tomllib.loads(text, parse_float=_no_float)
         canonical.dumps(_without_dates(layer))
