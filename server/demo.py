@@ -18,6 +18,7 @@ from governance.begin import Newcomer, begin_installation
 from governance.models import Agent, Person, PersonKey
 from imprimatur.rules.policy import DEMO_POLICY
 from imprimatur.rules.tools import DEFAULT_TOOLS
+from server.canary import demo as canaries
 
 AGENT = "robo"
 PEOPLE = [
@@ -76,6 +77,7 @@ def prepare(url: str) -> None:
         commit(invite_agent.apply, command)
         invitation["token"] = token
     _write_private(folder / "invitation.json", invitation)
+    canaries.prepare(url, settings.REALM, ada, key)
 
 
 def _new_passwords() -> list[dict[str, Any]]:

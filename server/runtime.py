@@ -17,6 +17,7 @@ from audit.log import utc_now
 from audit.models import Checkpoint
 from audit.sinks import shipping
 from server import checks, started
+from server.canary import schedule
 
 logger = logging.getLogger("imprimatur.runtime")
 
@@ -27,6 +28,7 @@ WORK = (
     jobs.look_after,
     retention_clock.look_after,
     alarms.look_after,
+    schedule.look_after,
 )
 
 _clock: Ticker | None = None

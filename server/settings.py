@@ -31,6 +31,10 @@ if PUBLISHER not in {"here", "apart"}:
 # Who built the running sources from what: a signed SLSA provenance statement, and the builder's public key (PEM).
 PROVENANCE = env.text("PROVENANCE")
 PROVENANCE_KEY = env.text("PROVENANCE_KEY")
+# Seconds between two runs of the canaries whose folder lies in the data folder; None: they are not run from here.
+CANARY_EVERY = None if env.text("CANARY_EVERY") == "off" else env.number("CANARY_EVERY", 300, least=30)
+if CANARY_EVERY is not None and CANARY_EVERY > 86_400:
+    raise ImproperlyConfigured("IMPRIMATUR_CANARY_EVERY is at most 86400 seconds, or off")
 # With it, a mirror may read every entry of the log over HTTP.
 MIRROR_TOKEN = env.text("MIRROR_TOKEN")
 # Other systems that keep every published entry: name@address, separated by commas; and what a collector asks for.

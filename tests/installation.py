@@ -98,7 +98,7 @@ def installation(
         process = subprocess.Popen(
             [*command, *([] if demo else ["--no-demo"])],
             cwd=ROOT,
-            env={**inherited, **(environment or {})},
+            env={**inherited, "IMPRIMATUR_CANARY_EVERY": "off", **(environment or {})},
             stdout=sink,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -28,6 +28,7 @@ TIMEOUT = 10.0
 
 WHY = "A canary: it tries this so that the answer is on record."
 PROGRAM = "imprimatur-canary"
+_PLAIN = {"Accept": "text/html", "Accept-Encoding": "identity", "User-Agent": PROGRAM}
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -131,7 +132,7 @@ class Agent:
     def form(self, path: str, fields: Mapping[str, str]) -> Answer:
         """Send a form of the desk, with its token as a browser would, and with this agent's signature on top."""
         origin = self.config.origin
-        page = self.send(Send("GET", f"{origin}/accounts/login/", {"Accept": "text/html"}, None, TIMEOUT))
+        page = self.send(Send("GET", f"{origin}/accounts/login/", _PLAIN, None, TIMEOUT))
         name, token = _token(page)
         body = urlencode({**fields, "csrfmiddlewaretoken": token} if token else fields).encode("ascii")
         headers = {
