@@ -62,7 +62,8 @@ def register(page: Page, desk: Installation, folder: Path, role: str) -> None:
     page.get_by_role("button", name="Show its fingerprint").click()
     expect(page.get_by_text(printed["fingerprint"])).to_be_visible()
     page.get_by_role("button", name="It is the same: register").click()
-    expect(page.get_by_text(printed["service"]).first).to_be_visible()
+    page.wait_for_url(re.compile(r"/runtime/services/$"))
+    expect(page.get_by_text(f"{role} of this host is registered")).to_be_visible()
 
 
 def shown(page: Page, address: str, words: str) -> bool:
