@@ -219,6 +219,100 @@ def test_a_monitor_that_was_shown_another_log_says_so(check: Check) -> None:
     assert f"entry {index} (observation.recorded)" in claim.detail
 
 
+# --- what is hidden by saying nothing -------------------------------------------------------------------------------
+
+SECOND = {"service": ids.service_id(key("second").public_key), "key": b64u(key("second").public_key)}
+
+
+def by_another(monkeypatch: pytest.MonkeyPatch, log: Log) -> list[dict[str, str]]:
+    """From now on a second service runs the canaries; the anchors of all."""
+    anchors = [pinned(role) for role in attestation.ROLES]
+    monkeypatch.setitem(SERVICE_KEYS, attestation.CANARIES, key("second"))
+    log.service(attestation.CANARIES, key("second"))
+    return [*anchors, {**SECOND, "role": attestation.CANARIES}]
+
+
+def test_a_gap_between_the_canaries_of_two_services_is_listed(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = story()
+    log.retire(attestation.CANARIES)
+    log.now += timedelta(days=10)
+    anchors = by_another(monkeypatch, log)
+    log.canaries()
+    claim = check(log, anchors).claim("canaries")
+    assert (claim.verdict, claim.weighs) == (CANNOT_TELL, False)
+    assert "between one service and the next nobody ran them" in claim.detail
+
+
+def test_a_service_that_takes_over_at_once_leaves_no_gap(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = story()
+    log.retire(attestation.CANARIES)
+    anchors = by_another(monkeypatch, log)
+    for _ in range(20):
+        log.canaries()
+    assert check(log, anchors).claim("canaries").verdict == VALID
+
+
+def test_a_service_whose_runs_stopped_is_not_covered_by_those_of_another(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = story()
+    anchors = by_another(monkeypatch, log)
+    for _ in range(20):
+        log.canaries()
+    claim = check(log, anchors).claim("canaries")
+    assert (claim.verdict, claim.weighs) == (CANNOT_TELL, False)
+    assert "no run covers the time since" in claim.detail
+
+
+def test_an_attack_that_got_through_is_found_behind_many_failures_and_out_of_order(check: Check) -> None:
+    log = story()
+    for _ in range(55):
+        log.canaries(answers={"forged-entry": (500, "")})
+    before = log.entries[place_of(log, "canary.reported")]["time"]
+    log.canaries(answers={"self-approval": (200, "")}, at=before, **{"from": before})
+    assert check(log).claim("canaries").verdict == INVALID
+
+
+def test_an_end_that_was_made_up_does_not_hide_what_runs_on(check: Check) -> None:
+    log = story()
+    launch = log.launch()
+    log.observe(launch)
+    log.end_launch(launch)
+    overtaken = [log.process(launch, seccomp=0)]
+    log.observe(launch, matched=False, processes=overtaken)
+    assert check(log).claim("observations").verdict == VALID
+    log.now += timedelta(minutes=2)
+    index = log.observe(launch, matched=False, processes=overtaken)
+    report = check(log)
+    claim = report.claim("observations")
+    assert (claim.verdict, claim.evidence["after_end"]) == (CANNOT_TELL, 1)
+    assert f"said to have ended: entries {index}" in claim.detail
+    assert [limit for limit in report.limits if "no service signs the end of a launch" in limit]
+
+
+def test_a_launch_that_nobody_looks_at_any_more_is_named(check: Check) -> None:
+    log = story()
+    launch = log.launch()
+    log.observe(launch)
+    log.now += timedelta(minutes=20)
+    log.add("export.taken", "x", builder.by(ADA), EXPORT)
+    claim = check(log).claim("observations")
+    assert (claim.verdict, claim.weighs) == (CANNOT_TELL, False)
+    assert launch in claim.detail
+
+
+@pytest.mark.parametrize("tell", [story, running], ids=["beside others", "alone"])
+def test_a_service_that_trust_json_names_and_the_log_does_not_know_weighs(
+    check: Check, tell: Callable[[], Log]
+) -> None:
+    """Somebody with the server's keys leaves out a monitor with all that it ever said."""
+    anchors = [*(pinned(role) for role in attestation.ROLES), {**SECOND, "role": attestation.MONITOR}]
+    report = check(tell(), anchors)
+    claim = report.claim("observations")
+    assert (report.verdict, claim.verdict, claim.weighs) == (CANNOT_TELL, CANNOT_TELL, True)
+    assert "this log never registered it" in claim.detail
+
+
 # --- by somebody with all of the server's keys -----------------------------------------------------------------------
 
 KINDS = ("launch.refused", "observation.recorded", "canary.reported")

@@ -7,7 +7,7 @@ that is down, or refuses everything, does not pass for a safe one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -305,6 +305,22 @@ class Coverage:
         self.voids += 1
         self.void_seconds += int((parse_time(until) - parse_time(since)).total_seconds())
         self.void = [*self.void[1 - MOST :], {"from": since, "to": until, "why": why}]
+
+
+def between(folded: Iterable[Coverage]) -> list[dict[str, str]]:
+    """The times, in the shape of `Coverage.void`, between the runs of one service and the first of the next.
+
+    Each service vouches for its own runs alone. Where one takes over from another, or one falls silent and another
+    goes on, the time that neither ran in is nobody's.
+    """
+    spans = sorted((each.first, each.last, each.every) for each in folded if each.last)
+    found, last, every = [], "", 0
+    for first, end, promised in spans:
+        if last and late(parse_time(last), parse_time(first), every):
+            found.append({"from": last, "to": first, "why": "gap"})
+        if end > last:
+            last, every = end, promised
+    return found
 
 
 def late(last: datetime, now: datetime, every: int) -> bool:

@@ -21,6 +21,7 @@ def _reported(facts: Facts, entry: Mapping[str, Any]) -> None:
     facts.totals.canary_runs += 1
     if found == rules.FAILED:
         names = [attempt["name"] for attempt in predicate["attempts"] if rules.succeeded(attempt)]
+        facts.totals.got_through += len(names)
         facts.example("failed canaries", failed=list(rules.sort_out(predicate["attempts"]).failed), got_through=names)
         if names:
             responses.got_through(facts)

@@ -6,18 +6,21 @@ Where there are some, they count for those services alone that `trust.json` name
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from imprimatur.formats import attestation
-from imprimatur.formats.timestamps import parse_time
+from imprimatur.formats.timestamps import format_time, parse_time
 from imprimatur.formats.trust import Trust
-from imprimatur.rules.canaries import Coverage
+from imprimatur.rules.canaries import Coverage, between
 from imprimatur.verify.claims import CANNOT_TELL, INVALID, VALID, Claim
 from imprimatur.verify.facts import Facts
 
 _LISTED = 20
+_LATELY = timedelta(minutes=15)
+_BEGIN = datetime.min.replace(tzinfo=UTC)
 
 
 def claims(facts: Facts, trust: Trust | None) -> list[Claim]:
@@ -36,6 +39,11 @@ def limits(facts: Facts) -> list[str]:
         )
     if totals.refused_unshown:
         found.append(f"What {totals.refused_unshown} refused launches said: no statement of them is in the log.")
+    if totals.launches_ended:
+        found.append(
+            f"That {totals.launches_ended} launches ended when the log says so: no service signs the end of a launch. "
+            "What a monitor still sees of one is entered, and compared with nothing any more."
+        )
     if totals.observations:
         found.append(
             "What a launch did between two observations, or where its monitor cannot look: each shows one moment."
@@ -59,7 +67,7 @@ def _launches(facts: Facts, trust: Trust | None) -> Claim:
     totals = facts.totals
     seen = totals.launches + totals.launches_refused
     if not seen:
-        return _none("launches", "no launch was attested", _registered(facts, attestation.ORCHESTRATOR))
+        return _none("launches", "no launch was attested", facts, trust, attestation.ORCHESTRATOR)
     live = len(facts.launches)
     detail = (
         f"launches attested: {totals.launches}, each of an enrolled agent, under exactly the grants and the policy in "
@@ -93,7 +101,7 @@ def _launches(facts: Facts, trust: Trust | None) -> Claim:
 def _observations(facts: Facts, trust: Trust | None) -> Claim:
     totals = facts.totals
     if not totals.observations:
-        return _none("observations", "nothing was observed", _registered(facts, attestation.MONITOR))
+        return _none("observations", "nothing was observed", facts, trust, attestation.MONITOR)
     unseen = totals.never_observed + sum(not launch.observations for launch in facts.launches.values())
     drift, unmatched = facts.examples.get("drift", []), facts.examples.get("unmatched", [])
     detail = (
@@ -107,6 +115,16 @@ def _observations(facts: Facts, trust: Trust | None) -> Claim:
     if unmatched:
         listed = ", ".join(str(each["index"]) for each in unmatched[:_LISTED])
         detail += f". Without a launch: entries {listed}{_and_more(totals.unmatched)}"
+    ran_on, unseen_lately = facts.examples.get("after its end", []), _unwatched(facts)
+    doubts = []
+    if totals.after_end:
+        listed = ", ".join(str(each["index"]) for each in ran_on[:_LISTED])
+        doubts.append(
+            f"running although their launch is said to have ended: entries {listed}{_and_more(totals.after_end)}"
+        )
+    if unseen_lately:
+        listed = _names(unseen_lately)
+        doubts.append(f"running, and looked at by nobody for {_LATELY.seconds // 60} minutes or more: {listed}")
     evidence = {
         "observations": totals.observations,
         "differing": totals.drifted,
@@ -116,14 +134,25 @@ def _observations(facts: Facts, trust: Trust | None) -> Claim:
         "agents_suspended": totals.suspended_by_drift,
         "drift": drift,
         "without_launch": unmatched,
+        "after_end": totals.after_end,
+        "unwatched": unseen_lately[:_LISTED],
     }
-    return _weighed(Claim("observations", VALID, detail, evidence), facts, trust, attestation.MONITOR)
+    claim = Claim("observations", VALID, detail, evidence)
+    if doubts:
+        claim = Claim("observations", CANNOT_TELL, f"{detail}. {'; '.join(doubts)}", evidence, weighs=False)
+    return _weighed(claim, facts, trust, attestation.MONITOR)
+
+
+def _unwatched(facts: Facts) -> list[str]:
+    """Launches that have run for long and that no monitor looked at lately."""
+    since = format_time(max(parse_time(facts.now), _BEGIN + _LATELY) - _LATELY)
+    return [name for name, launch in facts.launches.items() if max(launch.attested, launch.observed) < since]
 
 
 def _canaries(facts: Facts, trust: Trust | None) -> Claim:
     totals = facts.totals
     if not totals.canary_runs:
-        return _none("canaries", "no canary ran", _registered(facts, attestation.CANARIES))
+        return _none("canaries", "no canary ran", facts, trust, attestation.CANARIES)
     folded = {service: Coverage.from_json(known) for service, known in facts.coverage.items()}
     counted = {
         name: sum(getattr(each, name) for each in folded.values())
@@ -139,8 +168,9 @@ def _canaries(facts: Facts, trust: Trust | None) -> Claim:
     detail += f"; they cover {', '.join(spans)}" if spans else ""
     evidence: dict[str, Any] = {**counted, "runs": totals.canary_runs, "void": voids, "red": red}
     evidence["out_of_order"], evidence["paused"] = totals.runs_out_of_order, totals.paused_by_canary
+    evidence["got_through"] = totals.got_through
     through = [each for each in facts.examples.get("failed canaries", []) if each["got_through"]]
-    if counted["got_through"] or through:
+    if totals.got_through:
         where = f"entry {through[0]['index']}: {', '.join(through[0]['got_through'])}" if through else "see the runs"
         fault = f"an attack that a canary made was not refused ({where}); {detail}"
         return Claim("canaries", INVALID, fault, evidence)
@@ -151,9 +181,12 @@ def _canaries(facts: Facts, trust: Trust | None) -> Claim:
     if voids:
         listed = ", ".join(f"{void['from']} to {void['to']} ({void['why']})" for void in voids[-_LISTED:])
         doubts.append(f"periods of which nobody can tell: {listed}")
-    last = max((each.last for each in folded.values()), default="")
-    if last and all(each.open_gap(parse_time(facts.now)) for each in folded.values()):
-        doubts.append(f"no run covers the time since {last}")
+    gaps, silent = between(folded.values()), _silent(facts, folded)
+    if gaps:
+        listed = ", ".join(f"{gap['from']} to {gap['to']}" for gap in gaps[-_LISTED:])
+        doubts.append(f"between one service and the next nobody ran them: {listed}")
+    if silent:
+        doubts.append(f"no run covers the time since {', '.join(silent[:_LISTED])}{_and_more(len(silent))}")
     if totals.runs_out_of_order:
         doubts.append(f"runs that do not come after the one before: {totals.runs_out_of_order}")
     claim = Claim("canaries", VALID, detail, evidence)
@@ -162,10 +195,19 @@ def _canaries(facts: Facts, trust: Trust | None) -> Claim:
     return _weighed(claim, facts, trust, attestation.CANARIES)
 
 
+def _silent(facts: Facts, folded: Mapping[str, Coverage]) -> list[str]:
+    """Since when services have not run the canaries that they owe. Who was retired owes nothing, unless all were."""
+    now = parse_time(facts.now)
+    owing = {name: each.last for name, each in folded.items() if each.open_gap(now)}
+    if owing and len(owing) == len(folded):
+        return [max(owing.values())]
+    return sorted(last for name, last in owing.items() if not facts.services[name].retired)
+
+
 def _build(facts: Facts) -> Claim:
     totals, newest = facts.totals, facts.build
     if not totals.starts:
-        return _none("build", "no start of the server is entered", 0)
+        return _none("build", "no start of the server is entered", facts, None, "")
     evidence = {"starts": totals.starts, "with_wrong_packages": totals.starts_wrong, "newest": newest}
     if totals.starts_wrong:
         first = facts.examples["wrong packages"][0]
@@ -207,7 +249,9 @@ def _unknown(facts: Facts, trust: Trust | None, role: str) -> tuple[str, str]:
     if signed and not pinned:
         return f"{_names(signed)} signed as {role}, and trust.json names no service at all", ""
     missing = [name for name in signed if name not in pinned]
-    return "", f"trust.json does not name {_names(missing)}, which signed as {role}" if missing else ""
+    if missing:
+        return "", f"trust.json does not name {_names(missing)}, which signed as {role}"
+    return "", _absent(facts, trust, role)
 
 
 def _names(names: Sequence[str]) -> str:
@@ -215,10 +259,19 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + _and_more(len(names))
 
 
-def _none(name: str, what: str, registered: int) -> Claim:
+def _absent(facts: Facts, trust: Trust | None, role: str) -> str:
+    """Which services of this role `trust.json` names and the log never registered: all that they said is missing."""
+    pinned = () if trust is None or trust.services is None else trust.services
+    names = [known.service for known in pinned if known.role == role and known.service not in facts.services]
+    return f"trust.json names {_names(names)} as {role}, and this log never registered it" if names else ""
+
+
+def _none(name: str, what: str, facts: Facts, trust: Trust | None, role: str) -> Claim:
+    registered, absent = _registered(facts, role), _absent(facts, trust, role)
     detail = f"{what}: that there is none here proves nothing"
     detail += f"; services registered for it: {registered}" if registered else ""
-    return Claim(name, CANNOT_TELL, detail, {}, weighs=False)
+    detail += f". {absent}" if absent else ""
+    return Claim(name, CANNOT_TELL, detail, {}, weighs=bool(absent))
 
 
 def _registered(facts: Facts, role: str) -> int:

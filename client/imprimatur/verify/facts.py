@@ -234,9 +234,11 @@ class Totals:
     observations: int = 0
     drifted: int = 0
     unmatched: int = 0
+    after_end: int = 0
     unread: int = 0
     suspended_by_drift: int = 0
     canary_runs: int = 0
+    got_through: int = 0
     runs_out_of_order: int = 0
     paused_by_canary: int = 0
     starts: int = 0

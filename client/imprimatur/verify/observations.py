@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from imprimatur.formats import attestation
+from imprimatur.formats.timestamps import parse_time
 from imprimatur.rules import drift
 from imprimatur.verify import responses, rulebook, services
 from imprimatur.verify.facts import Facts
+
+_OVERTAKEN = timedelta(seconds=60)
+"""So much later by its monitor's clock than the end was entered, a look is no longer one that the end overtook."""
 
 
 def _recorded(facts: Facts, entry: Mapping[str, Any]) -> None:
@@ -25,6 +30,7 @@ def _recorded(facts: Facts, entry: Mapping[str, Any]) -> None:
     if launch is None:
         totals.unmatched += 1
         facts.example("unmatched", claimed=claimed)
+        _after_its_end(facts, claimed, predicate)
         return
     launch.observations += 1
     launch.observed = facts.now
@@ -33,6 +39,15 @@ def _recorded(facts: Facts, entry: Mapping[str, Any]) -> None:
         totals.drifted += 1
         facts.example("drift", launch=claimed, codes=sorted({found["code"] for found in body["findings"]}))
         responses.drifted(facts, launch.agent)
+
+
+def _after_its_end(facts: Facts, claimed: str, predicate: Mapping[str, Any]) -> None:
+    """Count what runs of a launch that is said to have ended. No service signs an end: who has the server's keys can
+    make one up, and what is seen from then on is compared with nothing."""
+    ended = facts.ended_launches.get(claimed, "")
+    if ended and predicate["processes"] and parse_time(predicate["at"]) > parse_time(ended) + _OVERTAKEN:
+        facts.totals.after_end += 1
+        facts.example("after its end", launch=claimed)
 
 
 def _difference(said: list[dict[str, Any]], found: list[dict[str, Any]]) -> str:
