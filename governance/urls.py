@@ -7,6 +7,7 @@ from django.urls import path
 from governance.views import (
     agents,
     away,
+    canaries,
     changes,
     delegations,
     keys,
@@ -85,6 +86,7 @@ urlpatterns = [
     path("changes/<str:change_id>/withdraw", changes.withdraw, name="change_withdraw"),
     path("changes/<str:change_id>/force", changes.force, name="change_force"),
     path("away/", away.index, name="away"),
+    path("canaries/", canaries.index, name="canaries"),
     path("runtime/", runtime.index, name="runtime"),
     path("runtime/launches/<str:launch_id>/", runtime.one, name="launch"),
     path("runtime/services/", services.index, name="services"),

@@ -19,7 +19,7 @@ PLACES = [
     ("Agents", "agents", {"agents"}, {"admin", "reviewer", "auditor"}),
     ("Delegations", "delegations", {"delegations"}, {"admin", "reviewer", "auditor"}),
     ("Tools", "tools", {"tools"}, {"admin", "auditor"}),
-    ("Runtime", "runtime", {"runtime"}, {"admin", "auditor"}),
+    ("Runtime", "runtime", {"runtime", "canaries"}, {"admin", "auditor"}),
     ("Policy", "policy", {"policy"}, {"admin", "reviewer", "auditor"}),
     ("People", "people", {"people"}, {"admin", "auditor"}),
     ("Changes", "changes", {"changes"}, {"admin", "reviewer", "auditor"}),

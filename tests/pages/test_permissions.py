@@ -74,6 +74,7 @@ TABLE: dict[str, tuple[tuple[str, ...], set[str] | None, set[str] | None]] = {
     "change_withdraw": (("change",), ANSWER, ANSWER),
     "change_force": (("change",), ADMIN, ADMIN),
     "away": ((), ALL, ALL),
+    "canaries": ((), WATCH, None),
     "runtime": ((), WATCH, None),
     "launch": (("launch",), WATCH, None),
     "services": ((), WATCH, None),
