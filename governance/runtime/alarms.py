@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Max
-
 from governance.runtime import canary_agents, reading
 from governance.runtime.models import CanaryRun, Launch, Observation, RefusedLaunch, Service
 from imprimatur.formats import attestation
@@ -98,11 +96,12 @@ def _silent(now: datetime) -> dict[str, str]:
         return {}
     monitors = Service.objects.filter(
         role=attestation.MONITOR, retired_at=None, registered_at__lte=now - reading.SILENT
-    ).annotate(spoke=Max("observations__at"))
+    )
     found = {}
     for monitor in monitors:
-        if monitor.spoke is None or now - monitor.spoke > reading.SILENT:
-            since = f"since {monitor.spoke:%H:%M} UTC" if monitor.spoke else "yet"
+        newest = monitor.observations.first()
+        if newest is None or now - newest.at > reading.SILENT:
+            since = f"since {newest.at:%H:%M} UTC" if newest is not None else "yet"
             found[f"monitor {monitor.pk}"] = (
                 f"The monitor {monitor.name} has observed nothing {since}, although launches are live."
             )

@@ -20,6 +20,7 @@ from governance.forms import PauseForm, ReasonForm
 from governance.models import ADMIN, AUDITOR, REVIEWER, Pause
 from governance.views import acts
 from governance.views.edge import for_script, page, person_at
+from imprimatur.formats.ids import is_id
 
 
 @signing_page()
@@ -38,13 +39,17 @@ def index(request: HttpRequest) -> HttpResponse:
         {
             **sheet.context(request),
             "standing": [
-                {"pause": pause, "what": pauses.what(pause), "by": kinds.name("person", pause.set_by)}
-                for pause in pauses.all_standing()
+                {"pause": pause, "what": pauses.what(pause), "by": _by(pause)} for pause in pauses.all_standing()
             ],
             "may_act": ADMIN in roles_of(sheet.me),
         },
         status=422 if sheet.form.errors else 200,
     )
+
+
+def _by(pause: Pause) -> str:
+    """Who set it; the server itself where policy told it to."""
+    return kinds.name("person", pause.set_by) if is_id("pe", pause.set_by) else "Imprimatur"
 
 
 @page(ADMIN, methods=("POST",))

@@ -18,7 +18,7 @@ from audit.log import commit, utc_now
 from audit.models import Entry
 from governance.actions import add_person_key, change_person
 from governance.errors import Refused
-from governance.models import PersonKey, Policy
+from governance.models import Pause, PersonKey, Policy
 from governance.runtime import reading
 from governance.runtime.actions import retire_service
 from governance.runtime.models import Launch, Service
@@ -224,6 +224,11 @@ def test_the_policy_page_says_what_the_server_does_by_itself(world: World, desk:
     row.digest = policies.digest(row.document)
     row.save()
     assert "The server by itself: over drift it suspends the agent." in words(desk.get("rui", "policy"))
+
+
+def test_a_pause_that_the_server_set_says_so(desk: Any, world: World) -> None:
+    Pause.objects.create(scope=Pause.EVERYTHING, reason="over a canary", set_at=utc_now(), set_by="canary")
+    assert "by Imprimatur" in words(desk.get("ada", "pauses"))
 
 
 # --- the card ------------------------------------------------------------------------------------------------------
