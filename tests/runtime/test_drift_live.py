@@ -25,8 +25,6 @@ from tests.installation import free_port
 from tests.runtime.agents import Yard, claiming, entries, gone
 from tests.runtime.served import PYTHON, Served
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="tampers as root does; a monitor of another user is below")
-
 
 @pytest.fixture
 def watched(yard: Yard) -> Iterator[Yard]:
@@ -59,7 +57,8 @@ def test_what_runs_as_it_was_launched_is_found_so(watched: Yard) -> None:
     assert body["findings"] == []
     row = Observation.objects.get()
     assert row.launch == launch
-    assert row.processes == 3  # bwrap outside, bwrap inside, the agent
+    # bwrap outside, bwrap inside, the agent; the kernel shows the first two to root alone.
+    assert row.processes == 3 if os.geteuid() == 0 else row.processes in (1, 2, 3)
 
 
 def drifted(yard: Yard, **changes: Any) -> set[str]:
@@ -125,6 +124,7 @@ def test_a_process_in_the_hosts_network_is_found(watched: Yard) -> None:
     assert "namespace" in drifted(watched, drop=("--unshare-net",))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root enters another sandbox from outside")
 def test_a_program_put_into_the_sandbox_is_found_though_it_says_nothing(watched: Yard) -> None:
     launch = Launch.objects.get()
     inside = [pid for pid in claiming(launch.pk) if Path(f"/proc/{pid}/exe").resolve() == Path(PYTHON)]

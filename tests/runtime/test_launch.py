@@ -224,6 +224,33 @@ def test_a_layer_that_is_edited_after_it_was_read_changes_nothing_of_the_launch(
     assert layer["digest"] != f"sha256:{hashlib.sha256(yard.base.read_bytes()).hexdigest()}"
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["before", "while it is attested"])
+def test_a_folder_that_an_agent_made_a_link_of_opens_nothing_else(yard: Yard, late: bool) -> None:
+    """bwrap follows links: an agent that may write to a folder could lead the next launch out of it."""
+    out = yard.work / "out"
+    elsewhere = yard.work.parent / "elsewhere"
+    elsewhere.mkdir()
+    yard.write_base((f'write = ["{yard.work}"]', f'write = ["{yard.work}", "{out}"]'))
+
+    def lead_away(method: str = "POST", path: str = "/api/v1/launches") -> None:
+        if (method, path) == ("POST", "/api/v1/launches"):
+            out.rmdir()
+            out.symlink_to(elsewhere)
+
+    out.mkdir()
+    if late:
+        yard.served.gate = lead_away
+    else:
+        lead_away()
+
+    done = yard.served.run(*yard.words())
+
+    assert done.returncode == 1, done.stderr
+    assert f"'{out}' leads to '{elsewhere}'" in done.stderr
+    assert not yard.began
+    assert [body["how"] for body in entries("launch.ended")] == ["lost"]
+
+
 def test_a_dry_run_sends_and_starts_nothing(yard: Yard) -> None:
     before = list(yard.served.asked)
 
