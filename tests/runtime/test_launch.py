@@ -113,6 +113,19 @@ def test_an_end_that_could_not_be_reported_is_reported_by_the_next_launch(yard: 
     assert entries("launch.ended") == [{"launch": Launch.objects.get().pk, "how": "exited", "code": 7}]
 
 
+def test_two_launches_at_once_with_one_folder_contradict_nobody(yard: Yard) -> None:
+    first, second = (yard.served.start(*yard.words()) for _ in range(2))
+    yard.served.until(lambda: Launch.objects.count() == 2 or first.poll() is not None or second.poll() is not None)
+    (yard.work / "stop").write_text("now")
+
+    done = [yard.served.finish(each) for each in (first, second)]
+
+    assert [each.returncode for each in done] == [7, 7], [each.stderr for each in done]
+    assert Service.objects.get().size == 2
+    assert len(entries("launch.ended")) == 2
+    assert list((yard.orchestrator / "launches").iterdir()) == []
+
+
 REFUSED = {
     "a wildcard import": (('"json", "os"', '"json", "*"'), "wildcard-import"),
     "no limit of memory": (("memory_mb = 512\n", ""), "unlimited-memory"),

@@ -23,7 +23,7 @@ from imprimatur.errors import ImprimaturError, NotFoundError, ServerError
 from imprimatur.formats import attestation, canonical, ids
 from imprimatur.formats.shapes import ShapeError
 from imprimatur.launch import state
-from imprimatur.launch.plan import NO_POLICY, Plan, unchanged
+from imprimatur.launch.plan import NO_POLICY, Plan, led_away, unchanged
 from imprimatur.rules import bubblewrap
 from imprimatur.sandbox import bwrap, seccomp
 from imprimatur.service import answers
@@ -151,6 +151,9 @@ class Launcher:
         with forward.installed():
             try:
                 record.started(running.pid)
+                # Looked at again now that the sandbox stands: what came into it came by links that bwrap followed.
+                if links := led_away(plan.effective):
+                    raise LaunchRefused([(link.code, link.message) for link in links], attested.index)
                 running.begin()
             except BaseException:
                 running.kill()

@@ -7,6 +7,7 @@ holds the refusal, and is never started.
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 from imprimatur.errors import ConfigError
 from imprimatur.launch.layers import Layer
 from imprimatur.rules import bubblewrap, configuration, launches
-from imprimatur.rules.configuration import Problem
+from imprimatur.rules.configuration import Problem, quote
 from imprimatur.sandbox import seccomp
 
 NO_POLICY = "sha256:" + "0" * 64
@@ -85,6 +86,7 @@ def for_bwrap(agent: str, realm: str, layers: Sequence[Layer], command: Sequence
     flags: list[str] = []
     if not problems and effective["runtime"]["kind"] == "bwrap":
         flags = bubblewrap.arguments(effective)
+        problems += led_away(effective)
     elif not problems:
         problems.append(
             Problem("flags-mismatch", "The configuration is not for bwrap; start it with --runtime declared.")
@@ -181,6 +183,20 @@ def _executable(path: str) -> tuple[dict[str, str], bool]:
         raise ConfigError(f"The program {path} cannot be read: {said}.") from None
     digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
     return {"path": str(real), "digest": digest}, not raw.startswith(b"\x7fELF")
+
+
+def led_away(effective: Mapping[str, Any]) -> list[Problem]:
+    """Folders of the configuration that are links on this machine, or lie behind one. bwrap follows links.
+
+    An agent that could write to the folder above made the link, perhaps: what was signed is the place, not the link.
+    """
+    files = effective.get("files", {})
+    leads = {path: os.path.realpath(path) for path in (*files.get("read", []), *files.get("write", []))}
+    return [
+        Problem("unsafe-path", f"{quote(path)} leads to {quote(real)} on this machine; name that, if it is meant.")
+        for path, real in leads.items()
+        if real != path
+    ]
 
 
 def unchanged(executable: Mapping[str, str]) -> bool:
