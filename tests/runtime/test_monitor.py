@@ -347,6 +347,20 @@ def test_more_than_fits_is_shortened_and_counted_and_said_all_the_same(stage: St
     assert "sha256:" in said["processes"][0]["command"][1]
 
 
+def test_made_up_launches_never_keep_a_live_one_out(stage: Stage) -> None:
+    stage.desk.live = {"lau_7" + "z" * 25: predicate()}
+    for number in range(205):
+        stage.proc.process(10 + number, claim=f"lau_{number:026d}")
+    stage.proc.process(900, claim="lau_7" + "z" * 25)
+
+    stage.monitor.round()
+
+    said = stage.said()
+    assert len(said) == 200
+    assert ("lau_7" + "z" * 25, 1) in said
+    assert stage.desk.predicates()[0]["unread"] == 6
+
+
 def test_shortening_ends() -> None:
     processes = [{"command": ["a" * 200, "b" * 4000]}, {"command": ["c"]}, {"command": []}]
 

@@ -21,7 +21,7 @@ from imprimatur.service.service import Told, Voice
 
 MOST_PROCESSES = 64
 MOST_LAUNCHES = 200
-"""In one round. More than these can only be made up: what is left out is counted."""
+"""In one round, live ones first. More than these are made up: their processes are counted and not shown."""
 
 
 @dataclass
@@ -86,8 +86,10 @@ class Monitor:
             done.problems.append(f"The live launches could not be asked for: {error}")
         seen = self._proc.look()
         done.unread = seen.unread
-        for launch, processes in self._due(seen).items():
-            self._sign(launch, processes, seen.unread)
+        shown = self._shown(seen)
+        unread = seen.unread + sum(len(each) for name, each in seen.launches.items() if name not in shown)
+        for launch, processes in self._due(shown).items():
+            self._sign(launch, processes, unread)
             done.signed += 1
         self._own_log.publish()
         try:
@@ -97,10 +99,15 @@ class Monitor:
         done.waiting = self._voice.ledger.size - self._voice.sent
         return done
 
-    def _due(self, seen: Seen) -> dict[str, list[dict[str, Any]]]:
+    def _shown(self, seen: Seen) -> dict[str, list[dict[str, Any]]]:
+        """The launches to speak of. Made-up ones never keep a live one out."""
+        live = set(self._live)
+        names = sorted(seen.launches, key=lambda name: (name not in live, name))
+        return {name: seen.launches[name] for name in names[:MOST_LAUNCHES]}
+
+    def _due(self, found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
         """What to say now, by launch: all that is new or changed, and what was said too long ago."""
         now = self._monotonic()
-        found = dict(sorted(seen.launches.items())[:MOST_LAUNCHES])
         self._missing = {name: at for name, at in self._missing.items() if name in self._live and name not in found}
         for launch in self._live:
             if launch not in found and now - self._missing.setdefault(launch, now) >= self._grace:
