@@ -15,7 +15,7 @@ class AuditConfig(AppConfig):
             holds,
             kinds,  # noqa: F401  # importing registers
         )
-        from audit.evidence import grants, jobs, shipping  # noqa: F401  # importing registers
+        from audit.evidence import grants, jobs  # noqa: F401  # importing registers
 
         holds.hook()
         connection_created.connect(authorizer.bind, dispatch_uid="audit.authorizer")

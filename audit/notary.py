@@ -61,6 +61,11 @@ class Notary:
             logger.warning("the notary's snapshot cannot be used; every entry is read again", exc_info=True)
             self._rules, self.size = _rules(self._realm), 0
 
+    @property
+    def history(self) -> History:
+        """What the rules know of the entries that were fed."""
+        return self._rules
+
     def feed(self, index: int, envelope: bytes) -> None:
         """Judge one more entry. Raises NotaryRefused with the index, the rule and the reason."""
         from imprimatur.verify.rulebook import BrokenRule

@@ -23,6 +23,7 @@ from django.db import close_old_connections, connection
 
 from audit import keyring, log, witnesses
 from audit.errors import PublishRefused, SignerUnavailable
+from audit.evidence.assessment import Assessor
 from audit.models import Checkpoint, Entry, LogHead
 from audit.notary import Notary, NotaryRefused
 from audit.signer import Signer
@@ -125,6 +126,7 @@ class Publisher(threading.Thread):
         self._notary: Notary | None = None
         self._note: tuple[HighWater, str] | None = None  # the newest that was signed
         self._tree: merkle.CompactRange | None = None
+        self._assessor = Assessor()
 
     def run(self) -> None:
         try:
@@ -206,6 +208,7 @@ class Publisher(threading.Thread):
         if self._shipping is not None and mark.size:
             self._shipping.offer(mark.size, mark.root, self._signed(mark))
             self._shipping.keep()
+        self._assessor.leave(notary.history, tiles.HashReader(read_tile, mark.size).root)
         return mark.size
 
     def _grow(self, mark: HighWater, tree: merkle.CompactRange, notary: Notary, new_size: int) -> HighWater:

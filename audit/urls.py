@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from django.urls import path
 
-from audit.views import charts, check, compare, entry, evidence, grant_history, log, mirror, retention, sample, saved
+from audit.views import (
+    charts,
+    check,
+    claims,
+    compare,
+    entry,
+    evidence,
+    grant_history,
+    log,
+    mirror,
+    retention,
+    sample,
+    saved,
+)
 
 urlpatterns = [
     path("log/", log.index, name="log"),
@@ -23,6 +36,9 @@ urlpatterns = [
     path("log/<int:index>/proof", entry.proof, name="entry_proof"),
     path("check/", check.index, name="check"),
     path("grant-history/", grant_history.index, name="grant_history"),
+    path("claims/", claims.index, name="claims"),
+    path("controls/", claims.controls, name="controls"),
+    path("controls/<str:control_id>/", claims.control, name="control"),
     path("evidence/", evidence.index, name="evidence"),
     path("evidence/ask", evidence.ask, name="bundle_ask"),
     path("evidence/summary", evidence.summary, name="evidence_summary"),

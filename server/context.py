@@ -24,7 +24,7 @@ PLACES = [
     ("People", "people", {"people"}, {"admin", "auditor"}),
     ("Changes", "changes", {"changes"}, {"admin", "reviewer", "auditor"}),
     ("Log", "log", {"log", "grant-history"}, {"admin", "reviewer", "auditor"}),
-    ("Evidence", "evidence", {"evidence", "retention"}, {"admin", "auditor"}),
+    ("Evidence", "evidence", {"evidence", "retention", "claims", "controls"}, {"admin", "auditor"}),
 ]
 # A checkpoint follows its entries within two seconds; after this long the dot stops being green.
 LATE = 10

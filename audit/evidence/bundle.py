@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from audit import keyring
-from audit.evidence import contents, readme, report, sections, verifier
+from audit.evidence import contents, readme, report, running, sections, verifier
 from audit.evidence.source import Source
 from audit.evidence.staging import Staging
 from audit.models import Checkpoint
@@ -119,7 +119,7 @@ def _fill(source: Source, staging: Staging, steps: _Steps) -> None:
         ("the report", report.add),
     ]
     others = sections.registered()
-    steps.plan(len(own) + len(others) + (2 if source.whole else 3), source.size)
+    steps.plan(len(own) + len(others) + (3 if source.whole else 4), source.size)
     if not source.whole:
         steps.begin("the choice of requests")
         assert source.chosen is not None
@@ -131,7 +131,9 @@ def _fill(source: Source, staging: Staging, steps: _Steps) -> None:
         fill(sections.Section(name, source, staging))
     said = {"filters": source.filters, "size": source.size, "shown": source.shown}
     staging.add(SELECTION, canonical.dumps(said))
-    about = {name: words for name, (words, _) in others.items()}
+    steps.begin("the statements and controls")
+    running.add(source, staging, steps.at_entry)
+    about = {**{name: words for name, (words, _) in others.items()}, **running.ABOUT}
     staging.add("README.txt", readme.text(source, about, _newest_signed(staging)))
     staging.add("verify.pyz", verifier.build())
 

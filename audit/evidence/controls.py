@@ -1,7 +1,7 @@
-"""NIST SP 800-53 rev 5 controls that a bundle can be asked for: what each is about here, and which requests show it.
+"""The controls that a bundle of chosen requests can be asked for: what each is about here, and which requests show it.
 
-One list for the form, for the selection and for what the bundle says of itself. Titles are NIST's own words. What is
-decided about a request comes from the signed entries alone: its first entry, the votes, and the decision.
+Ids and titles are those of the one list of controls (`imprimatur.verify.controls`). What is decided about a request
+comes from the signed entries alone: its first entry, the votes, and the decision.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from imprimatur.verify import controls
 
 Payload = Mapping[str, Any]
 
@@ -44,12 +46,16 @@ class Asked:
 
 @dataclass(frozen=True)
 class Control:
-    """A control: NIST's id and title, what it is about here, and whether a request shows it."""
+    """A control by NIST's id, what it is about here, and whether a request shows it."""
 
     id: str
-    title: str
     about: str
     shows: Callable[[Asked], bool]
+
+    @property
+    def title(self) -> str:
+        """NIST's title of it."""
+        return controls.CONTROLS[self.id].title
 
 
 def _by_people(asked: Asked) -> bool:
@@ -79,40 +85,22 @@ def _looked_over(asked: Asked) -> bool:
 CONTROLS = {
     control.id: control
     for control in (
-        Control("AC-3", "Access Enforcement", "what was refused or denied", lambda asked: asked.verdict == "deny"),
-        Control("AC-3(2)", "Dual Authorization", "what needs two people", lambda asked: asked.risk == "CRITICAL"),
+        Control("AC-3", "what was refused or denied", lambda asked: asked.verdict == "deny"),
+        Control("AC-3(2)", "what needs two people", lambda asked: asked.risk == "CRITICAL"),
         Control(
             "AC-3(8)",
-            "Revocation of Access Authorizations",
             "what ended because authority was taken back or the policy changed",
             lambda asked: asked.state == "INVALIDATED",
         ),
-        Control("AC-5", "Separation of Duties", "what more than one person answered", _by_several),
-        Control("AC-6(9)", "Log Use of Privileged Functions", "every request there is", lambda asked: True),
-        Control(
-            "AC-6(10)",
-            "Prohibit Non-privileged Users from Executing Privileged Functions",
-            "what an agent asked for outside its authority",
-            lambda asked: asked.state == "REFUSED",
-        ),
-        Control("AC-24", "Access Control Decisions", "whatever was decided", lambda asked: asked.decision is not None),
-        Control(
-            "AU-6", "Audit Record Review, Analysis, and Reporting", "what people look over afterwards", _looked_over
-        ),
-        Control("AU-10", "Non-repudiation", "what people answered", _by_people),
-        Control("AU-10(1)", "Association of Identities", "what people answered with a key of their own", _by_signature),
-        Control(
-            "AU-10(4)",
-            "Validate Binding of Information Reviewer Identity",
-            "what people approved",
-            _approved_by_people,
-        ),
-        Control(
-            "IA-2(1)",
-            "Multi-factor Authentication to Privileged Accounts",
-            "what people answered with a passkey or a security key (H2, H3)",
-            _verified,
-        ),
+        Control("AC-5", "what more than one person answered", _by_several),
+        Control("AC-6(9)", "every request there is", lambda asked: True),
+        Control("AC-6(10)", "what an agent asked for outside its authority", lambda asked: asked.state == "REFUSED"),
+        Control("AC-24", "whatever was decided", lambda asked: asked.decision is not None),
+        Control("AU-6", "what people look over afterwards", _looked_over),
+        Control("AU-10", "what people answered", _by_people),
+        Control("AU-10(1)", "what people answered with a key of their own", _by_signature),
+        Control("AU-10(4)", "what people approved", _approved_by_people),
+        Control("IA-2(1)", "what people answered with a passkey or a security key (H2, H3)", _verified),
     )
 }
 """Every control that can be asked for, by its id."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from audit.evidence.source import LoggedEntry, Source
 from audit.evidence.staging import Staging, Writing
+from imprimatur.verify.derived import FOLDERS
 
-OWN = frozenset({"trust", "log", "delegations", "votes", "openings", "views"})
+OWN = frozenset({"trust", "log", "delegations", "votes", "openings", "views"}) | FOLDERS
 
 
 class Section:

@@ -102,6 +102,14 @@ class Source:
             if self._keeps(payload):
                 yield LoggedEntry(index, raw, canonical.loads_canonical(payload))
 
+    def steps(self, first: int = 0) -> Iterator[tuple[int, bytes, bool]]:
+        """Every entry from ``first`` on: its index, its exact bytes, and whether this bundle keeps it."""
+        for number, width in tiles.bundles_for(first - first % tiles.WIDTH, self.size):
+            start = number * tiles.WIDTH
+            for index, raw in enumerate(tiles.bundle_decode(self.tile(tiles.entries_path(number, width))), start):
+                if index >= first:
+                    yield index, raw, self._keeps(_payload(raw))
+
     @cached_property
     def chosen(self) -> frozenset[str]:
         """The ids of the requests that are kept, when this is not the whole log."""

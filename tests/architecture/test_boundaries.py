@@ -134,7 +134,10 @@ INLINE = {
     "a computed htmx value": re.compile(r"hx-(?:vals|headers)\s*=\s*[\"']\s*js:", re.I),
 }
 # Read as a file, from no server: it brings its style sheet along, and nothing that runs.
-STANDS_ALONE = {"templates/audit/report.html": ["an inline style sheet"]}
+STANDS_ALONE = {
+    "templates/audit/claims_file.html": ["an inline style sheet"],
+    "templates/audit/report.html": ["an inline style sheet"],
+}
 # Data for scripts, in a block that browsers never run.
 DATA_BLOCK = re.compile(r"<script[^>]*type=[\"']application/json[\"'][^>]*>", re.I)
 

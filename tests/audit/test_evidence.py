@@ -241,12 +241,13 @@ def test_other_rooms_add_sections_of_their_own(published, tmp_path, monkeypatch)
     def fill(section: sections.Section) -> None:
         section.add_lines("list.jsonl", ({"index": entry.index} for entry in section.entries("agent.enrolled")))
 
-    sections.register_section("launches", fill, "what was started")
-    with pytest.raises(ValueError, match="cannot be a section"):
-        sections.register_section("log", fill)
+    sections.register_section("starts", fill, "what was started")
+    for taken in ("log", "launches"):
+        with pytest.raises(ValueError, match="cannot be a section"):
+            sections.register_section(taken, fill)
     folder = unzipped(bundle.build(tmp_path / "b.zip").path, tmp_path / "out")
-    assert len((folder / "launches" / "list.jsonl").read_text().splitlines()) == 2
-    assert "launches/     what was started" in (folder / "README.txt").read_text()
+    assert len((folder / "starts" / "list.jsonl").read_text().splitlines()) == 2
+    assert "starts/       what was started" in (folder / "README.txt").read_text()
 
 
 def test_there_is_no_bundle_before_the_first_checkpoint(begun, tmp_path) -> None:

@@ -27,7 +27,8 @@ from imprimatur.formats import (
 from imprimatur.formats.checkpoint import Checkpoint, CheckpointError, open_checkpoint, signed_by_all
 from imprimatur.formats.encoding import un_b64u
 from imprimatur.formats.trust import Trust
-from imprimatur.verify import copies, escalation, grant_files, signatures, standing
+from imprimatur.verify import copies, derived, escalation, grant_files, signatures, standing
+from imprimatur.verify.assessment import Known
 from imprimatur.verify.chosen import Chosen
 from imprimatur.verify.claims import CANNOT_TELL, INVALID, VALID, Claim, Report
 from imprimatur.verify.contents import CHECKPOINT, SELECTED, SELECTION, BundleError, Contents
@@ -39,7 +40,7 @@ from imprimatur.verify.history import BrokenRule, History
 MANIFEST, STATEMENT = "MANIFEST.sha256", "MANIFEST.dsse.json"
 STATEMENT_TYPE = "application/vnd.in-toto+json"
 PREDICATE_TYPE = "urn:imprimatur:evidence:v1"
-LOOSE = frozenset({MANIFEST, STATEMENT, SELECTION, "README.txt", "REPORT.html", "verify.pyz"})
+LOOSE = frozenset({MANIFEST, STATEMENT, SELECTION, "README.txt", "REPORT.html", "verify.pyz"}) | derived.FILES
 ROOMS = frozenset({"trust", "log", "delegations", "votes", "openings", "views", grant_files.FOLDER})
 
 Progress = Callable[[str, int, int], None]
@@ -99,6 +100,7 @@ class _Verification:
         self.unlogged = 0
         self.hidden_from_grant = 0
         self.policies: list[str] = []
+        self.checked = ROOMS
         self.continues: dict[str, Any] | None = None
 
     def run(self) -> None:
@@ -382,7 +384,7 @@ class _Verification:
         disclosed = Disclosed(
             self.lines("openings/openings.jsonl"), withheld=self.report.filters.get("openings") is False
         )
-        kept = copies.Copies(self.zip)
+        kept, repeated = copies.Copies(self.zip), derived.Check(self.zip)
         self.grants = GrantHistory(whole=self.contents.whole)
         fault, raw, index = "", b"", 0
         try:
@@ -392,6 +394,7 @@ class _Verification:
                 self.chosen.entry(entry)
                 disclosed.entry(self.history.facts, entry)
                 kept.entry(entry, raw)
+                repeated.entry(entry, raw)
                 self.grants.entry(entry, raw)
                 self.look(entry, disclosed)
                 self.progress("entries", index + 1, size)
@@ -430,6 +433,23 @@ class _Verification:
         self.say_what_is_disclosed(disclosed)
         self.say_what_runs()
         self.attempt("copies", lambda: Claim("copies", VALID, kept.finish(self.history.size)))
+        self.attempt("sections", lambda: self.check_sections(repeated))
+
+    def check_sections(self, repeated: derived.Check) -> Claim:
+        """What the bundle tells of what runs, of copies elsewhere and of controls follows from the entries."""
+        assert self.checkpoint is not None
+        known = Known(
+            self.history.facts,
+            self.grants,
+            repeated.marks,
+            self.checkpoint.size,
+            self.checkpoint.root,
+            self.contents.whole,
+            self.tree.root,
+        )
+        said = repeated.finish(known, self.hashes)
+        self.checked |= derived.FOLDERS if repeated.there else frozenset()
+        return Claim("sections", VALID, said)
 
     def skip_to(self, index: int) -> None:
         """Pass over the entries before this one that are not there."""
@@ -764,7 +784,7 @@ class _Verification:
                 f"entries, root {old.root.hex()}. Its own log key signed that end; look at a bundle of it, with the "
                 "trust.json that you had for it."
             )
-        sections = sorted({name.partition("/")[0] for name in self.zip.names if "/" in name} - ROOMS)
+        sections = sorted({name.partition("/")[0] for name in self.zip.names if "/" in name} - self.checked)
         if sections:
             limits.append(f"What the files in {', '.join(sections)} say: they are signed as they are, and no more.")
         if "verify.pyz" in self.zip:
@@ -773,8 +793,9 @@ class _Verification:
                 "looked into here. Use a verifier that you got another way."
             )
         limits.append(
-            "What views/, REPORT.html and README.txt say in words, trust/keys.jsonl of when keys began and ended, and "
-            "trust/policy.tlog of witnesses: none of that was checked. Read them, and rely on the entries."
+            "What views/, CLAIMS.html, REPORT.html and README.txt say in words, trust/keys.jsonl of when keys began "
+            "and ended, and trust/policy.tlog of witnesses: none of that was checked. Read them, and rely on the "
+            "entries."
         )
 
     # --- reading ----------------------------------------------------------------------------------------------------

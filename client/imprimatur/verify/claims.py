@@ -33,6 +33,7 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "effects": ("AC-3", "AU-3(1)"),
     "cards": ("AU-10(4)",),
     "copies": ("AU-7(1)",),
+    "sections": ("AU-7(1)", "CA-5", "PL-2"),
     "launches": ("CM-2", "CM-6", "CM-3(8)", "IA-9"),
     "observations": ("SI-4", "AU-6(3)", "CM-6(2)", "SI-7(7)"),
     "canaries": ("CA-7", "SI-6", "CA-8"),
