@@ -25,6 +25,7 @@ from imprimatur.formats.shapes import ShapeError
 from imprimatur.launch import state
 from imprimatur.launch.plan import NO_POLICY, Plan, led_away, unchanged
 from imprimatur.rules import bubblewrap
+from imprimatur.rules.configuration.environment import LAUNCH
 from imprimatur.sandbox import bwrap, seccomp
 from imprimatur.service import answers
 from imprimatur.service.service import Service
@@ -168,9 +169,9 @@ class Launcher:
         """Have the other runtime start it, wait for its end and report it. Returns its exit status."""
         record, launch = attested.record, attested.launch
         words = [*plan.named(plan.outer, launch), *plan.named(plan.command, launch)]
-        environment = {name: value for name, value in outside.items() if name != "IMPRIMATUR_LAUNCH"}
+        environment = {name: value for name, value in outside.items() if name != LAUNCH}
         if not plan.wants_id:
-            environment["IMPRIMATUR_LAUNCH"] = launch
+            environment[LAUNCH] = launch
         libc, parent = ctypes.CDLL(None, use_errno=True), os.getpid()
 
         def with_parent() -> None:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from imprimatur.formats import attestation
+from imprimatur.rules.configuration.environment import LAUNCH
 
-VARIABLE = "IMPRIMATUR_LAUNCH"
 CONFIGURATION = ("run", "imprimatur", "config.json")
 """Where a sandbox shows its effective configuration, read-only."""
 
@@ -279,7 +279,7 @@ def _told() -> Iterator[None]:
 
 def _claim(environ: bytes) -> str | None:
     """What the process says that it belongs to. Something unreadable is a claim too, of nothing that exists."""
-    prefix = f"{VARIABLE}=".encode()
+    prefix = f"{LAUNCH}=".encode()
     for each in environ.split(b"\0"):
         if each.startswith(prefix):
             text = _text(each[len(prefix) :], 64)
