@@ -134,7 +134,7 @@ def _fill(source: Source, staging: Staging, steps: _Steps) -> None:
     steps.begin("the statements and controls")
     running.add(source, staging, steps.at_entry)
     about = {**{name: words for name, (words, _) in others.items()}, **running.ABOUT}
-    staging.add("README.txt", readme.text(source, about, _newest_signed(staging)))
+    staging.add("README.txt", readme.text(source, about, _newest_signed(staging), _newest_launch(staging)))
     staging.add("verify.pyz", verifier.build())
 
 
@@ -145,6 +145,15 @@ def _newest_signed(staging: Staging) -> dict[str, Any] | None:
     for line in _lines(staging, "delegations/index.jsonl"):
         signature = line.get("signature", {})
         if signature.get("kind") == "ssh" and line["time"] < ended.get(signature["key"], "9"):
+            newest = line
+    return newest
+
+
+def _newest_launch(staging: Staging) -> dict[str, Any] | None:
+    """The newest launch with a layer of which the log says who signed it: another example."""
+    newest = None
+    for line in _lines(staging, "launches/index.jsonl"):
+        if any("person" in layer for layer in line.get("layers", [])):
             newest = line
     return newest
 

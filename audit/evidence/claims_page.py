@@ -31,7 +31,8 @@ def shown(document: Mapping[str, Any], link: Link, control: Callable[[str], str]
             "style": _STYLES.get(statement["verdict"], "unknown"),
             "word": _WORDS.get(statement["verdict"], "Cannot tell"),
             "because": _because(statement),
-            "evidence": [{**each, "href": link(each)} for each in statement["evidence"]],
+            "see": statement["see"],
+            "evidence": [{**each, "href": link(each) if each["count"] else ""} for each in statement["evidence"]],
             "limit": statement["limit"],
             "controls": [(id, control(id)) for id in statement["controls"]],
         }
@@ -42,7 +43,8 @@ def shown(document: Mapping[str, Any], link: Link, control: Callable[[str], str]
 def _because(statement: Mapping[str, Any]) -> str:
     if not statement["why"]:
         return ""
-    return statement["why"] if statement["verdict"] == NOT_SHOWN else f"because {statement['why']}"
+    word = "Not shown" if statement["verdict"] == NOT_SHOWN else "Nobody can tell"
+    return f"{word}, because {statement['why']}."
 
 
 def counted(document: Mapping[str, Any]) -> dict[str, int]:
@@ -58,6 +60,7 @@ def text(document: Mapping[str, Any]) -> str:
         "audit/claims_file.html",
         {
             "statements": shown(document, lambda each: each.get("file", ""), lambda id: ""),
+            "standalone": True,
             "counted": counted(document),
             "realm": document["realm"],
             "size": document["size"],

@@ -15,7 +15,7 @@ EVIDENCE BUNDLE OF {realm}
 
 {about}
 Run the commands below in the folder into which you unzipped this bundle. They use tools that we did not write, except
-in step 5. REPORT.html says in plain words what happened.
+in step 6. CLAIMS.html says in plain words what all this shows, and REPORT.html what happened: begin there.
 
 Trust nothing in trust/ by itself: it is a copy. Compare it with what you were given by another way, when you were
 given the keys of this installation.
@@ -49,7 +49,16 @@ given the keys of this installation.
    good from when to when; no key of an agent or of the server is in it.
 
 
-5. Everything at once  (Python 3.11, nothing to install)
+5. What was launched is what was signed  (sha256sum, OpenSSH 9)
+
+{launched}
+
+   Each line of launches/, monitor/ and canaries/statements/*.jsonl is a DSSE envelope with an in-toto Statement: any
+   DSSE library verifies it with the service's key, which trust/keys.jsonl has. oscal/ fits the schemas that NIST
+   publishes (check-jsonschema --schemafile oscal_assessment-results_schema.json oscal/assessment-results.json).
+
+
+6. Everything at once  (Python 3.11, nothing to install)
 
     python3 verify.pyz BUNDLE.zip --trust trust.json
 
@@ -58,7 +67,7 @@ given the keys of this installation.
    take it from our releases: it is the package `imprimatur` in one file.
 
 
-6. Who took this bundle, and when
+7. Who took this bundle, and when
 
    The log says so itself: the entry bundle.issued. Where you got the bundle, take its proof (bundle-ID.tlog-proof) and
    its bytes (bundle-ID.entry.json) as well. The entry names the list of files that you just checked:
@@ -72,6 +81,7 @@ given the keys of this installation.
 
 What is in here
 
+    CLAIMS.html   what this shows, claim by claim, for reading in a browser; claims.json is the same for programs
     REPORT.html   what happened, for reading in a browser
     SELECTION.json  what this bundle was asked to show
     log/          {log}
@@ -124,8 +134,11 @@ SELECTED_TREE = """\
    authority. Compare the checkpoint with one that a witness or a colleague holds."""
 
 
-def text(source: Source, sections: dict[str, str], signed: dict[str, Any] | None) -> str:
-    """The README. ``signed`` is the newest line of the delegations' index that a person signed with an SSH key."""
+def text(
+    source: Source, sections: dict[str, str], signed: dict[str, Any] | None, launched: dict[str, Any] | None
+) -> str:
+    """The README. ``signed`` is the newest line of the delegations' index that a person signed with an SSH key, and
+    ``launched`` that of the launches' whose layers people signed."""
     chosen = "; ".join(words.chosen(source.filters))
     completeness = words.completeness(source.filters, source.size, source.shown)
     shown = source.filters.get("openings", True)
@@ -145,6 +158,7 @@ def text(source: Source, sections: dict[str, str], signed: dict[str, Any] | None
         else "the commitments in the log; what opens them was left out",
         missing="" if source.whole else MISSING,
         delegation=_delegation(signed),
+        launched=_launched(launched),
         sections="".join(f"    {name + '/':<13} {about}\n" for name, about in sections.items()),
     )
 
@@ -168,4 +182,19 @@ def _delegation(signed: dict[str, Any] | None) -> str:
         f"    ssh-keygen -Y verify -f trust/allowed_signers -I {signed['issuer']} -n imprimatur-delegation-v1 \\\n"
         f"        -O verify-time={when} -s {file.removesuffix('.json')}.sig \\\n"
         f"        < {file}"
+    )
+
+
+def _launched(launched: dict[str, Any] | None) -> str:
+    if launched is None:
+        return "   No launch is in this log."
+    layer = next(layer for layer in launched["layers"] if "person" in layer)
+    when = f"{parse_time(launched['time']):%Y%m%d%H%M%SZ}"
+    return (
+        f"    sha256sum {launched['effective']}\n"
+        f"    ssh-keygen -Y verify -f trust/allowed_signers -I {layer['person']} -n imprimatur-config-v1 \\\n"
+        f"        -O verify-time={when} \\\n"
+        f"        -s {layer['signature']} \\\n"
+        f"        < {layer['file']}\n\n"
+        "   The digest of the first file is its own name, and the subject of what the orchestrator signed."
     )

@@ -50,6 +50,8 @@ REASONS = {
     "paused": "everything, the agent or the tool was paused",
     "suspended": "the agent was suspended",
 }
+# In the order of the claims: what agents were given, what runs, what was tried, where copies are, what it is made of.
+FOLDERS = ("grants", "launches", "monitor", "canaries", "shipping", "build", "oscal")
 ANSWERS = {"approve": "approved", "confirm": "confirmed", "deny": "denied", "recalled": "taken back"}
 STRENGTHS = {
     "H0": "a click in a session: the operator vouches for it",
@@ -94,6 +96,7 @@ def _context(source: Source, counted: Tally) -> dict[str, Any]:
     left_out = words.completeness(source.filters, source.size, source.shown)
     return {
         "realm": source.realm,
+        "folders": FOLDERS,
         "size": source.size,
         "shown": source.shown,
         "root": source.checkpoint.root,

@@ -70,10 +70,10 @@ def test_the_commands_in_the_readme_work_as_they_stand(world: Any, tmp_path: Pat
         archive.extractall(folder)
     (folder / "bundle-x.entry.json").write_bytes(bytes(Entry.objects.get(index=row.issued_index).envelope))
     commands = steps(folder)
-    assert list(commands) == ["1", "2", "3", "4", "5", "6"]
-    said = {number: run(folder, commands[number]) for number in "12346" if commands[number]}
+    assert list(commands) == ["1", "2", "3", "4", "5", "6", "7"]
+    said = {number: run(folder, commands[number]) for number in "123457" if commands[number]}
     assert "Verified Successfully" in said["2"]
-    named, listed = said["6"].splitlines()
+    named, listed = said["7"].splitlines()
     assert named == f'"manifest":"sha256:{listed.partition(" ")[0]}"'
     if filters:
         leaf, tile = said["3"].splitlines()

@@ -116,7 +116,7 @@ def test_an_attack_that_was_not_refused_is_red_and_names_its_entry(desk: Any, st
     story.world.publish()
     answer = desk.get("audra", "claims")
     assert words(answer)["canaries"] == "Not shown"
-    assert f"Not shown: an attack was not refused: see entry {index}." in text_of(answer)
+    assert f"Not shown, because an attack was not refused. See entry {index} ." in text_of(answer)
     page = desk.get("audra", "control", "CA-7").content.decode()
     assert "state-of invalid" in page and f'href="/log/{index}"' in page
 
@@ -133,7 +133,7 @@ def test_drift_of_what_runs_is_red_until_it_has_ended(desk: Any, story: Story) -
     assert ended.status in (200, 201), ended
     story.world.publish()
     answer = desk.get("audra", "claims")
-    assert words(answer)["observations"] == "Shown" and "1 looks that found a difference" in text_of(answer)
+    assert words(answer)["observations"] == "Shown" and "1 look that found a difference" in text_of(answer)
 
 
 def test_what_should_have_come_again_and_did_not_is_shown_no_longer(

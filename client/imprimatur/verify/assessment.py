@@ -7,7 +7,8 @@ verifier's own claims. Its verdicts are never better than theirs, and never good
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -32,6 +33,7 @@ COPY_DUE = timedelta(days=1)
 
 _SELECTION = "this is a selection of the record, and a statement about everything needs everything"
 _LISTED = 5
+_FORMS = re.compile(r"\{([^|}]*)\|([^|}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,21 +150,28 @@ class _Answer:
     why: str = ""
     evidence: list[dict[str, Any]] = field(default_factory=list)
     due: str = ""
+    see: list[int] = field(default_factory=list)
 
-    def no(self, why: str) -> None:
-        """Not shown, whatever else is said."""
+    def no(self, why: str, see: Sequence[int] = ()) -> None:
+        """Not shown, whatever else is said: see these entries."""
         if self.verdict != NOT_SHOWN:
-            self.verdict, self.why = NOT_SHOWN, why
+            self.verdict, self.why, self.see = NOT_SHOWN, why, list(see)[:_LISTED]
 
-    def unsure(self, why: str) -> None:
+    def unsure(self, why: str, see: Sequence[int] = ()) -> None:
         """Nobody can tell, for this reason too."""
         if self.verdict == SHOWN:
             self.verdict, self.why = UNSURE, why
         elif self.verdict == UNSURE:
             self.why += f"; {why}"
+        if self.verdict == UNSURE:
+            self.see = [*self.see, *see][:_LISTED]
 
     def count(self, number: int, words: str, kind: str = "", file: str = "", entry: int | None = None) -> None:
-        """A number with what it counts, and where to read on: entries of a kind, one entry, a file of the bundle."""
+        """A number with what it counts, and where to read on: entries of a kind, one entry, a file of the bundle.
+
+        Of ``{one|several}`` in the words stands what fits the number.
+        """
+        words = _FORMS.sub(lambda found: found[1 if number == 1 else 2], words)
         said: dict[str, Any] = {"count": number, "words": words}
         said |= {"kind": kind} if kind else {}
         said |= {"file": file} if file else {}
@@ -209,6 +218,7 @@ def _stated(statement: Statement, known: Known, verdicts: Mapping[str, str]) -> 
         "sentence": statement.sentence,
         "verdict": answer.verdict,
         "why": answer.why,
+        "see": answer.see,
         "evidence": answer.evidence,
         "limit": statement.limit,
         "controls": list(controls.serving(statement.name)),
@@ -221,17 +231,20 @@ def _grants(known: Known, answer: _Answer, verdict: str) -> None:
     roots = [row for row in held if row.parent is None]
     findings = known.grants.findings()
     if findings:
-        answer.no(f"see {_entries([finding.index for finding in findings])}")
+        indexes = list(dict.fromkeys(finding.index for finding in findings))
+        answer.no("something was given that no person signed, or that is more than its giver had", indexes)
     elif not held:
         answer.unsure("no agent was given anything yet")
     newest = known.marks.newest.get("delegation.issued")
     people = len({row.person for row in roots if row.person})
     file = "grants/history.jsonl"
-    answer.count(len(roots), f"given by people ({people} of them), each signed", "delegation.issued", file, newest)
-    answer.count(len(held) - len(roots), "passed on by agents, each narrower than what they had", file=file)
-    answer.count(
-        sum(violations.values()), "that an agent gave itself, or that no person signed", file="grants/counts.json"
-    )
+    by = "one person" if people == 1 else f"{people:,} people"
+    given = f"{{permission|permissions}} given and signed by {by}"
+    answer.count(len(roots), given, "delegation.issued", file, newest)
+    passed = "{part of one|parts of these} passed on by agents, narrower than what they had"
+    answer.count(len(held) - len(roots), passed, file=file)
+    wrong = "{permission|permissions} that an agent gave itself, or that no person signed"
+    answer.count(sum(violations.values()), wrong, file="grants/counts.json")
 
 
 def _launches(known: Known, answer: _Answer, verdict: str) -> None:
@@ -244,12 +257,12 @@ def _launches(known: Known, answer: _Answer, verdict: str) -> None:
         answer.unsure(f"{_many(totals.judged_elsewhere, 'start was', 'starts were')} judged by another version")
     newest = known.marks.newest
     file = "launches/index.jsonl"
-    said = "starts recorded, each with the settings that people signed"
+    said = "{start|starts} recorded, with the settings that people signed"
     answer.count(totals.launches, said, "launch.attested", file, newest.get("launch.attested"))
-    refused = "starts refused, because something about them was unsafe or not signed"
+    refused = "{start|starts} refused, because something was unsafe or not signed"
     answer.count(totals.launches_refused, refused, "launch.refused", file, newest.get("launch.refused"))
     if totals.declared:
-        answer.count(totals.declared, "of the starts are described by another program, which we cannot look into")
+        answer.count(totals.declared, "of these {is|are} described by another program, which we cannot look into")
 
 
 def _observations(known: Known, answer: _Answer, verdict: str) -> None:
@@ -262,24 +275,24 @@ def _observations(known: Known, answer: _Answer, verdict: str) -> None:
     elif verdict == INVALID:
         answer.no("somebody watched who may not")
     elif fooled:
-        answer.no(f"the watcher was shown another record than this one: see {_entries(fooled)}")
+        answer.no("the watcher was shown another record than this one", fooled)
     elif odd:
         seen = [each["index"] for each in known.facts.examples.get("drift", [])][-_LISTED:]
         what = _many(len(odd), "running agent is", "running agents are")
-        answer.no(f"{what} not as it was started: see {_entries(seen)}")
+        answer.no(f"{what} not as {'it was' if len(odd) == 1 else 'they were'} started", seen)
     else:
         if totals.unmatched:
             seen = [each["index"] for each in known.facts.examples.get("unmatched", [])]
             told = _many(totals.unmatched, "look saw", "looks saw")
-            answer.unsure(f"{told} something that nobody had said was started: see {_entries(seen)}")
+            answer.unsure(f"{told} something that nobody had said was started", seen)
         if blind:
             answer.unsure(f"{_many(blind, 'running agent was', 'running agents were')} not looked at yet")
     newest, file = known.marks.newest.get("observation.recorded"), "monitor/index.jsonl"
-    answer.count(totals.observations, "looks at running agents", "observation.recorded", file, newest)
-    answer.count(totals.drifted, "looks that found a difference, each recorded", file=file)
-    answer.count(totals.unmatched, "looks at something that nobody had said was started", file=file)
+    answer.count(totals.observations, "{look|looks} at running agents", "observation.recorded", file, newest)
+    answer.count(totals.drifted, "{look|looks} that found a difference, which was recorded", file=file)
+    answer.count(totals.unmatched, "{look|looks} at something that nobody had said was started", file=file)
     unseen = totals.never_observed + blind
-    answer.count(unseen, "starts that nobody looked at", file="monitor/launches.jsonl")
+    answer.count(unseen, "{start|starts} that nobody looked at", file="monitor/launches.jsonl")
 
 
 def _canaries(known: Known, answer: _Answer, verdict: str) -> None:
@@ -290,7 +303,7 @@ def _canaries(known: Known, answer: _Answer, verdict: str) -> None:
         answer.unsure("no attack was tried yet")
     elif verdict == INVALID:
         through = [each["index"] for each in facts.examples.get("failed canaries", []) if each["got_through"]]
-        answer.no(f"an attack was not refused: see {_entries(through)}" if through else "an attack was not refused")
+        answer.no("an attack was not refused", through)
     else:
         void = sum(each.void_seconds for each in folded)
         if red:
@@ -303,10 +316,12 @@ def _canaries(known: Known, answer: _Answer, verdict: str) -> None:
         if verdict == UNSURE and answer.verdict == SHOWN:
             answer.unsure("the tests are not all in order of time")
     file, newest = "canaries/index.jsonl", known.marks.newest.get("canary.reported")
-    answer.count(runs, "rounds of attacks on ourselves", "canary.reported", file, newest)
-    answer.count(sum(each.passed for each in folded), "rounds in which all were refused, as they must be", file=file)
-    answer.count(sum(each.got_through for each in folded), "attacks that were not refused", file=file)
-    answer.count(sum(each.voids for each in folded), "gaps, in which nobody can tell", file="canaries/coverage.json")
+    answer.count(runs, "{round|rounds} of attacks on ourselves", "canary.reported", file, newest)
+    passed = "{round|rounds} in which every attack was refused as it must be"
+    answer.count(sum(each.passed for each in folded), passed, file=file)
+    answer.count(sum(each.got_through for each in folded), "{attack that was|attacks that were} not refused", file=file)
+    gaps = "{gap|gaps}, in which nobody can tell"
+    answer.count(sum(each.voids for each in folded), gaps, file="canaries/coverage.json")
     ends = [format_time(parse_time(each.last) + timedelta(seconds=2 * each.every)) for each in folded if each.last]
     answer.due = max(ends, default="")
 
@@ -316,7 +331,7 @@ def _shipping(known: Known, answer: _Answer, verdict: str) -> None:
     wrong = [each["index"] for each in copies.values() if not _same(known, each)]
     newest = max(copies.values(), key=lambda each: each["index"], default=None)
     if wrong:
-        answer.no(f"a copy says something else: see {_entries(wrong)}")
+        answer.no("a copy says something else", wrong)
     elif newest is None:
         answer.unsure("no copy was compared yet")
     else:
@@ -327,11 +342,12 @@ def _shipping(known: Known, answer: _Answer, verdict: str) -> None:
         if parse_time(known.facts.now) > due:
             answer.unsure(f"no copy was compared since {moment(newest['time'])}")
     file = "shipping/shipped.jsonl"
-    answer.count(len(copies), "other systems with a copy", file=file)
+    answer.count(len(copies), "other {system|systems} with a copy", file=file)
     times = known.facts.totals.kinds.get("log.shipped", 0)
-    answer.count(times, "comparisons recorded", "log.shipped", file, None if newest is None else newest["index"])
+    compared = "{comparison|comparisons} recorded"
+    answer.count(times, compared, "log.shipped", file, None if newest is None else newest["index"])
     if newest is not None:
-        answer.count(newest["size"], "lines of the record in the newest comparison", file=file)
+        answer.count(newest["size"], "{line|lines} of the record in the newest comparison", file=file)
 
 
 def _same(known: Known, copy: Mapping[str, Any]) -> bool:
@@ -348,14 +364,14 @@ def _build(known: Known, answer: _Answer, verdict: str) -> None:
         answer.unsure("it was never measured")
     elif verdict == INVALID:
         first = known.facts.examples.get("wrong packages", [{"index": 0}])[0]
-        answer.no(f"files had been changed when it began: see entry {first['index']}")
+        answer.no("files had been changed when it began", [first["index"]])
     elif verdict == UNSURE:
         answer.unsure("nothing says who built it")
     newest, file = known.marks.newest.get("server.started"), "build/starts.jsonl"
-    answer.count(totals.starts, "times it began, and measured itself", "server.started", file, newest)
-    answer.count(totals.starts_wrong, "times it found a changed file", file=file)
+    answer.count(totals.starts, "{time|times} it began, and measured itself", "server.started", file, newest)
+    answer.count(totals.starts_wrong, "{time|times} it found a changed file", file=file)
     if known.facts.build:
-        answer.count(known.facts.build["packages"]["checked"], "parts measured the last time", file=file)
+        answer.count(known.facts.build["packages"]["checked"], "{part|parts} measured the last time", file=file)
 
 
 def _decisions(known: Known, answer: _Answer, verdict: str) -> None:
@@ -369,19 +385,21 @@ def _decisions(known: Known, answer: _Answer, verdict: str) -> None:
     if totals.single_human:
         answer.unsure("one person alone was allowed to answer what needs two")
     file, kind = "views/entries.jsonl", "action.decided"
-    answer.count(totals.by_people, "requests that people agreed to, as many of them as were needed", "vote.cast", file)
+    agreed = "{request|requests} that people agreed to, as many of them as were needed"
+    answer.count(totals.by_people, agreed, "vote.cast", file)
     if totals.by_grants:
-        answer.count(totals.by_grants, "requests that people had agreed to in advance", file=file)
+        answer.count(totals.by_grants, "{request|requests} that people had agreed to in advance", file=file)
     ruled = totals.allowed - totals.by_people - totals.by_grants
-    answer.count(ruled, "requests that a rule allowed, which people had put in force", kind, file)
-    answer.count(totals.denied, "requests that were refused", kind, file)
+    answer.count(ruled, "{request|requests} allowed by a rule that people had put in force", kind, file)
+    answer.count(totals.denied, "{request that was|requests that were} refused", kind, file)
 
 
 def _record(known: Known, answer: _Answer, verdict: str) -> None:
     here = sum(known.facts.totals.kinds.values())
-    answer.count(here, "lines in the record, each read and found to follow the rules", file="views/entries.jsonl")
+    read = "{line|lines} in the record, read and found to follow the rules"
+    answer.count(here, read, file="views/entries.jsonl")
     if not known.whole:
-        answer.count(known.size - here, "lines left out of this selection", file="SELECTION.json")
+        answer.count(known.size - here, "{line|lines} left out of this selection", file="SELECTION.json")
 
 
 _ANSWERS: dict[str, Callable[[Known, _Answer, str], None]] = {
@@ -419,12 +437,6 @@ def state_of(control: controls.Control, document: Mapping[str, Any]) -> str:
     """How a control stands, by what the statements say that it rests on."""
     said = {statement["name"]: statement["verdict"] for statement in document["statements"]}
     return worst(said[name] for name in controls.NEEDS[control.need].rests_on)
-
-
-def _entries(indexes: list[int]) -> str:
-    shown = ", ".join(str(index) for index in indexes[:_LISTED])
-    more = len(indexes) - _LISTED
-    return f"{'entry' if len(indexes) == 1 else 'entries'} {shown}{f' and {more} more' if more > 0 else ''}"
 
 
 def _many(count: int, one: str, several: str) -> str:

@@ -333,6 +333,7 @@ class _Documents:
         """One statement of the claims page, as it stands at the checkpoint."""
         counts = "; ".join(f"{each['count']}: {each['words']}" for each in statement["evidence"])
         why = f", because {statement['why']}" if statement["why"] else ""
+        why += f" (entries {', '.join(map(str, statement['see']))})" if statement["see"] else ""
         files = [each["file"] for each in statement["evidence"] if "file" in each]
         return {
             "uuid": self.statement_id(statement),
