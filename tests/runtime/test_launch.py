@@ -331,3 +331,39 @@ def test_another_runtime_is_declared_and_said_to_be(yard: Yard) -> None:
     assert launch.document["flags"][-1] == f"IMPRIMATUR_LAUNCH={launch.pk}"
     assert f"IMPRIMATUR_LAUNCH={launch.pk}" in marker.read_text()
     assert entries("launch.ended") == [{"launch": launch.pk, "how": "exited", "code": 3}]
+
+
+def test_a_declared_launch_that_outlives_its_launcher_is_not_called_lost_before_it_is(yard: Yard) -> None:
+    pid_file = yard.work / "pid"
+    yard.write_base(('kind = "bwrap"', 'kind = "docker"'))
+    outer = [
+        "/bin/sh",
+        "-c",
+        f"trap '' TERM; exec > /dev/null 2>&1; echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; sleep 300",
+        "docker",
+    ]
+    options = ("--runtime", "declared", "--kind", "docker", "--runtime-version", "27.1")
+    process = yard.served.start(*yard.words(*outer, "--", *yard.command, options=options))
+    yard.served.until(lambda: pid_file.exists() or process.poll() is not None)
+    process.kill()
+    yard.served.finish(process)
+    pid, launch = int(pid_file.read_text()), Launch.objects.get().pk
+    try:
+        told = yard.served.run("service", "resync", str(yard.orchestrator))
+        assert told.returncode == 0, told.stderr
+        assert f"{launch} was left by its launcher and still runs (process {pid})" in told.stdout
+        assert entries("launch.ended") == []
+    finally:
+        os.killpg(pid, signal.SIGKILL)
+    yard.served.until(lambda: not alive(pid))
+
+    assert yard.served.run("service", "resync", str(yard.orchestrator)).returncode == 0
+    assert entries("launch.ended") == [{"launch": launch, "how": "lost"}]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a dead one that nobody has buried does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
