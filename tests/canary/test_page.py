@@ -34,7 +34,7 @@ def runner(world: World, settings: Any) -> Iterator[ServiceUnderTest]:
     world.publish()
 
 
-def ran(runner: ServiceUnderTest, at: datetime, every: int = EVERY, **answers: tuple[int, str]) -> None:
+def ran(runner: ServiceUnderTest, at: datetime, every: int = EVERY, **answers: Any) -> None:
     """A run that ended then, as the door would take it at that time."""
     text = runner.run(at, every, **answers)
     commit(report_canary.apply, report_canary.prepare(runner.row, text, max(at, utc_now())))

@@ -40,6 +40,20 @@ class Passed:
     body: Mapping[str, Any]
 
 
+class _InTheNameOf(KeyPair):
+    """A key that signs as itself and says that it is another one."""
+
+    __slots__ = ("_named",)
+
+    def __init__(self, own: KeyPair, named: KeyPair) -> None:
+        super().__init__(own.seed)
+        self._named = named.thumbprint
+
+    @property
+    def thumbprint(self) -> str:
+        return self._named
+
+
 class Agent:
     """One of the two. Every request goes out under its own key, unless it says otherwise."""
 
@@ -148,10 +162,8 @@ class Agent:
     def _signed(
         self, path: str, document: Mapping[str, Any], headers: dict[str, str], named: KeyPair | None, broken: bool
     ) -> Send:
-        step = self._sign(f"{self.config.origin}{API}{path}", canonical.dumps_json(dict(document)), headers, self.key)
-        if named is not None:
-            given = step.headers["Signature-Input"].replace(self.key.thumbprint, named.thumbprint)
-            step.headers["Signature-Input"] = given
+        key = self.key if named is None else _InTheNameOf(self.key, named)
+        step = self._sign(f"{self.config.origin}{API}{path}", canonical.dumps_json(dict(document)), headers, key)
         if broken:
             value = step.headers["Signature"]
             place = len("sig1=:") + 8
