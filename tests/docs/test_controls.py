@@ -14,7 +14,9 @@ PAGE = (DOCS / "controls.md").read_text(encoding="utf-8")
 
 def test_every_control_stands_in_the_table_as_in_the_list() -> None:
     listed = [tuple(row) for row in rows(sections(PAGE, 2)["Every control"])]
-    assert listed == [(each.id, each.title, NEEDS[each.need].words, each.limit) for each in CONTROLS.values()]
+    assert listed == [
+        (each.id, each.title, NEEDS[each.need].words, each.limit, each.open) for each in CONTROLS.values()
+    ]
 
 
 def test_what_is_left_to_show_elsewhere_is_said() -> None:

@@ -434,7 +434,13 @@ def worst(verdicts: Iterator[str]) -> str:
 
 
 def state_of(control: controls.Control, document: Mapping[str, Any]) -> str:
-    """How a control stands, by what the statements say that it rests on."""
+    """How a control stands. What somebody else has to show too is never shown by this alone."""
+    found = rests_on(control, document)
+    return UNSURE if control.open and found == SHOWN else found
+
+
+def rests_on(control: controls.Control, document: Mapping[str, Any]) -> str:
+    """One verdict for the statements that a control rests on."""
     said = {statement["name"]: statement["verdict"] for statement in document["statements"]}
     return worst(said[name] for name in controls.NEEDS[control.need].rests_on)
 

@@ -454,8 +454,20 @@ _LIST = (
         "Authorizations that were taken back no longer count.",
         "grant-history",
     ),
-    Control("AC-6(7)", "Review of User Privileges", "Privileges are reviewed, and removed.", "grant-history"),
-    Control("AU-11", "Audit Record Retention", "Records are kept as long as they must be.", "grant-history"),
+    Control(
+        "AC-6(7)",
+        "Review of User Privileges",
+        "Privileges are reviewed, and removed.",
+        "grant-history",
+        open="Show when privileges were reviewed, and by whom.",
+    ),
+    Control(
+        "AU-11",
+        "Audit Record Retention",
+        "Records are kept as long as they must be.",
+        "grant-history",
+        open="Show for how long records must be kept, and that they are.",
+    ),
     Control("AU-11(1)", "Long-term Retrieval Capability", "Old records can still be read.", "grant-history"),
     # A person's own signature.
     Control(
@@ -484,6 +496,7 @@ _LIST = (
         "Identification and Authentication (Organizational Users)",
         "People are identified uniquely, and authenticated.",
         "people-sign",
+        open="Show how people sign in.",
     ),
     Control(
         "IA-2(1)",
@@ -491,6 +504,7 @@ _LIST = (
         "Privileged people authenticate with several factors.",
         "people-sign",
         limit="The log shows the strength of answers (H2, H3). How somebody signed in is not in it.",
+        open="Show that privileged people sign in with a second factor.",
     ),
     Control(
         "IA-2(8)",
@@ -515,11 +529,35 @@ _LIST = (
         "When logging fails, people are told and something is done.",
         "no-silence",
     ),
-    Control("AU-5(1)", "Storage Capacity Warning", "A warning comes before storage is full.", "no-silence"),
-    Control("AU-5(2)", "Real-time Alerts", "Failures of logging alert people at once.", "no-silence"),
+    Control(
+        "AU-5(1)",
+        "Storage Capacity Warning",
+        "A warning comes before storage is full.",
+        "no-silence",
+        open="Show the warnings of whatever watches the disks.",
+    ),
+    Control(
+        "AU-5(2)",
+        "Real-time Alerts",
+        "Failures of logging alert people at once.",
+        "no-silence",
+        open="Show where alerts arrive, and that somebody reads them.",
+    ),
     Control("AU-5(4)", "Shutdown on Failure", "What cannot be logged does not happen.", "no-silence"),
-    Control("AU-5(5)", "Alternate Audit Logging Capability", "Logging goes on by another way.", "no-silence"),
-    Control("AU-4", "Audit Log Storage Capacity", "There is room for the log.", "no-silence"),
+    Control(
+        "AU-5(5)",
+        "Alternate Audit Logging Capability",
+        "Logging goes on by another way.",
+        "no-silence",
+        open="Show the other way by which logging goes on.",
+    ),
+    Control(
+        "AU-4",
+        "Audit Log Storage Capacity",
+        "There is room for the log.",
+        "no-silence",
+        open="Show that the disks have room, from the operator's own monitoring.",
+    ),
     # Tamper evidence.
     Control("AU-9", "Protection of Audit Information", "The record is protected from change.", "tamper-evidence"),
     Control("AU-9(3)", "Cryptographic Protection", "Its integrity rests on cryptography.", "tamper-evidence"),
@@ -535,6 +573,7 @@ _LIST = (
         "Automated Notifications of Integrity Violations",
         "Violations notify people by themselves.",
         "tamper-evidence",
+        open="Show where notices arrive, and that somebody reads them.",
     ),
     # Who may change the record.
     Control(
@@ -542,8 +581,16 @@ _LIST = (
         "Access by Subset of Privileged Users",
         "Only some of the privileged manage logging.",
         "who-may-change-the-record",
+        open="Show who holds the database's owner, and who can read the folder of keys.",
     ),
-    Control("AU-9(5)", "Dual Authorization", "Changing the record needs two people.", "who-may-change-the-record"),
+    Control(
+        "AU-9(5)",
+        "Dual Authorization",
+        "Changing the record needs two people.",
+        "who-may-change-the-record",
+        limit="Openings are erased by one admin alone, or by a rule; the entry says so.",
+        open="Have two people agree before anything is erased.",
+    ),
     Control("AU-9(6)", "Read-only Access", "Auditors read, and change nothing.", "who-may-change-the-record"),
     Control(
         "AU-12(3)",
@@ -553,7 +600,13 @@ _LIST = (
         limit="What is logged cannot be changed here at all; there is no setting for it.",
     ),
     # Elsewhere.
-    Control("AU-9(1)", "Hardware Write-once Media", "The record is written to media that take it once.", "elsewhere"),
+    Control(
+        "AU-9(1)",
+        "Hardware Write-once Media",
+        "The record is written to media that take it once.",
+        "elsewhere",
+        open="Show that the media of a copy take what is written once.",
+    ),
     Control(
         "AU-9(2)",
         "Store on Separate Physical Systems or Components",
@@ -568,10 +621,24 @@ _LIST = (
         "The record is kept under another operating system as well.",
         "elsewhere",
         limit="Which operating system runs elsewhere is not in the log.",
+        open="Show under which operating systems the copies lie.",
     ),
     Control("AU-4(1)", "Transfer to Alternate Storage", "Records are moved to other storage.", "elsewhere"),
-    Control("CP-9", "System Backup", "There are backups.", "elsewhere", limit="Of the log; other data is not in it."),
-    Control("CP-9(8)", "Cryptographic Protection", "Backups are protected by cryptography.", "elsewhere"),
+    Control(
+        "CP-9",
+        "System Backup",
+        "There are backups.",
+        "elsewhere",
+        limit="Of the log; other data is not in it.",
+        open="Show backups of the rest of the system, and that they can be restored.",
+    ),
+    Control(
+        "CP-9(8)",
+        "Cryptographic Protection",
+        "Backups are protected by cryptography.",
+        "elsewhere",
+        open="Show how the other backups are protected.",
+    ),
     # Launches.
     Control("CM-2", "Baseline Configuration", "There is a baseline, under control.", "launches"),
     Control(
@@ -587,7 +654,13 @@ _LIST = (
         "Settings are managed and verified by automation.",
         "launches",
     ),
-    Control("CM-8", "System Component Inventory", "It is known what there is.", "launches"),
+    Control(
+        "CM-8",
+        "System Component Inventory",
+        "It is known what there is.",
+        "launches",
+        open="Put what is launched into the inventory of the whole system.",
+    ),
     Control(
         "IA-9",
         "Service Identification and Authentication",
@@ -620,8 +693,20 @@ _LIST = (
         "Events are analysed nearly at once.",
         "monitor",
     ),
-    Control("SI-4(20)", "Privileged Users", "Those with privileges are monitored more.", "monitor"),
-    Control("AU-6", "Audit Record Review, Analysis, and Reporting", "Records are reviewed for what is odd.", "monitor"),
+    Control(
+        "SI-4(20)",
+        "Privileged Users",
+        "Those with privileges are monitored more.",
+        "monitor",
+        open="Show how people with privileges are monitored.",
+    ),
+    Control(
+        "AU-6",
+        "Audit Record Review, Analysis, and Reporting",
+        "Records are reviewed for what is odd.",
+        "monitor",
+        open="Show that people read what was found, and what they did.",
+    ),
     Control("AU-6(1)", "Automated Process Integration", "Review and analysis are joined by automation.", "monitor"),
     Control("AU-6(3)", "Correlate Audit Record Repositories", "Different records are correlated.", "monitor"),
     Control("AU-6(5)", "Integrated Analysis of Audit Records", "Records are analysed with other data.", "monitor"),
@@ -635,7 +720,13 @@ _LIST = (
     ),
     # Drift.
     Control("CM-6(2)", "Respond to Unauthorized Changes", "Unauthorized changes of settings are answered.", "drift"),
-    Control("SI-4(5)", "System-generated Alerts", "Signs of compromise alert people.", "drift"),
+    Control(
+        "SI-4(5)",
+        "System-generated Alerts",
+        "Signs of compromise alert people.",
+        "drift",
+        open="Show where alerts arrive, and that somebody reads them.",
+    ),
     Control(
         "SI-7(5)",
         "Automated Response to Integrity Violations",
@@ -657,7 +748,7 @@ _LIST = (
         limit="A fixed list of attacks is no penetration test by people who think of new ones.",
         open="Have people test for attacks that no canary tries.",
     ),
-    Control("CA-2", "Control Assessments", "Controls are assessed.", "canaries"),
+    Control("CA-2", "Control Assessments", "Controls are assessed.", "canaries", open="Have an assessor assess."),
     # Time.
     Control("AU-8", "Time Stamps", "Records bear times from a clock.", "time"),
     Control(
@@ -669,12 +760,23 @@ _LIST = (
         "Clocks follow an authoritative source.",
         "time",
         limit="Which source the server's clock follows is not in the log.",
+        open="Show which source the server's clock follows.",
     ),
     # Keys.
     Control(
-        "SC-12", "Cryptographic Key Establishment and Management", "Keys are made and managed as they must be.", "keys"
+        "SC-12",
+        "Cryptographic Key Establishment and Management",
+        "Keys are made and managed as they must be.",
+        "keys",
+        open="Show where private keys lie, and who can read them.",
     ),
-    Control("SC-13", "Cryptographic Protection", "Cryptography is of the kinds that are required.", "keys"),
+    Control(
+        "SC-13",
+        "Cryptographic Protection",
+        "Cryptography is of the kinds that are required.",
+        "keys",
+        open="Show that the modules in use are validated, where that is required.",
+    ),
     Control("CM-3(6)", "Cryptography Management", "The cryptography in use is under control.", "keys"),
     # Build.
     Control("SR-4", "Provenance", "It is known where components come from.", "build"),
@@ -690,7 +792,13 @@ _LIST = (
         open="Sign releases with a certificate (X.509) that the organization approves.",
     ),
     Control("SI-7(15)", "Code Authentication", "Code is authenticated before it is installed.", "build"),
-    Control("SA-10", "Developer Configuration Management", "Developers control changes of the system.", "build"),
+    Control(
+        "SA-10",
+        "Developer Configuration Management",
+        "Developers control changes of the system.",
+        "build",
+        open="Show how those who develop the software control its changes.",
+    ),
     Control(
         "SA-10(1)",
         "Software and Firmware Integrity Verification",

@@ -353,7 +353,7 @@ class _Documents:
         """One for each control that something can be said of: that it is satisfied, or that it is not."""
         for control in CONTROLS.values():
             state = assessment.state_of(control, self.claims)
-            if state not in _STATES or (state == SHOWN and control.open):
+            if state not in _STATES:
                 continue
             rests_on = NEEDS[control.need].rests_on
             named = [each for each in self.statements if each["name"] in rests_on]
@@ -375,8 +375,8 @@ class _Documents:
 
     def without_finding(self) -> list[str]:
         """Why some controls have none."""
-        unsure = [each for each in CONTROLS.values() if assessment.state_of(each, self.claims) not in _STATES]
-        others = [each for each in CONTROLS.values() if each.open and assessment.state_of(each, self.claims) == SHOWN]
+        unsure = [each for each in CONTROLS.values() if assessment.rests_on(each, self.claims) not in _STATES]
+        others = [each for each in CONTROLS.values() if each.open and assessment.rests_on(each, self.claims) == SHOWN]
         told = []
         if unsure:
             reasons = [f"{each['name']}: {each['why']}" for each in self.statements if each["why"]]
@@ -469,7 +469,7 @@ class _Documents:
             "uuid": _uuid(self.realm, control.id, "item"),
             "title": f"{control.id} {control.title}",
             "description": control.open,
-            "remarks": control.limit,
+            **({"remarks": control.limit} if control.limit else {}),
         }
 
 
