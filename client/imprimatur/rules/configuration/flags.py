@@ -29,7 +29,8 @@ _OFF = r"false|off|no|none|0|never|disabled?|unconfined"
 _HOST_PATHS = r"/|/(proc|sys|dev|etc|root|boot|run|var|usr|bin|sbin|lib|lib64)(/.*)?|/home"
 
 RULES: tuple[Rule, ...] = (
-    Rule(r"privileged|root|sudo|as-root|run-as-root", "it runs with the privileges of the host"),
+    # Many programs take the beginning of a flag for all of it.
+    Rule(r"priv(i[a-z]*)?|root|sudo|as-root|run-as-root", "it runs with the privileges of the host"),
     Rule(r"(no-?|without-|disable-?)sandbox(ing)?(-.*)?", "it switches the sandbox off"),
     Rule(rf"no-?{_CHECKS}.*|no-.*{_CHECKS}.*", "it switches a check off"),
     Rule(rf"without-.*{_CHECKS}.*", "it switches a check off"),
@@ -59,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         r"debug(ger|ging)?(-.*)?|remote-debug.*|inspect(-.*)?|attach-debugger", "debugging opens the program to others"
     ),
+    Rule(r"(dang|unsaf|insec|bypas|disab|uncon)[a-z]*", "it begins like a flag that switches a protection off"),
     Rule(r"dangerous(ly)?.*|.*-dangerous(ly)?(-.*)?", "it says itself that it is dangerous"),
     Rule(r"unsafe.*|.*-unsafe(-.*)?", "it says itself that it is not safe"),
     Rule(r"insecure.*|.*-insecure(-.*)?", "it says itself that it is not secure"),

@@ -65,8 +65,23 @@ REQUIRED = (
 )
 """What the effective configuration must state. Nothing is read, written, passed or imported unless it is listed."""
 
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/boot")
-KERNEL = ("/proc", "/sys", "/dev", "/run", "/var/run")
+SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/boot", "/efi", "/root"),
+    # What stands there is run by others, or is what their containers and services are made of.
+    *(
+        "/var/spool/cron",
+        "/var/spool/at",
+        "/var/lib/systemd",
+        "/var/lib/dpkg",
+        "/var/lib/docker",
+        "/var/lib/containerd",
+    ),
+)
+KERNEL = ("/proc", "/sys", "/dev", "/run", "/var/run", "/var/lock")
+SHARED = ("/home", "/tmp", "/var/tmp")  # noqa: S108 - what is refused
+"""Writable in parts, not as a whole: others have their files there."""
+MEMORY = ("/tmp", "/dev/shm")  # noqa: S108 - the sandbox's own
+"""Where everything in a sandbox can write, whatever its configuration says."""
 
 
 def parse_layer(text: str) -> dict[str, Any]:
@@ -148,9 +163,14 @@ def _command(effective: Mapping[str, Any]) -> Iterator[Problem]:
     allowed = _table(effective, "command").get("allowed")
     if allowed == []:
         yield _malformed("command.allowed is empty; name the executables that may run.")
-    for path, fault, _ in _paths(effective, "command", "allowed"):
-        if fault:
+    readable = [pattern for _, _, pattern in _paths(effective, "files", "read") if pattern]
+    for path, fault, pattern in _paths(effective, "command", "allowed"):
+        if fault or pattern is None:
             yield _malformed(f"command.allowed has {quote(path)}: {fault}")
+        elif _in(KERNEL, pattern) and not _in(MEMORY, pattern):
+            yield Problem("unsafe-path", f"command.allowed has {quote(path)}, which may be any program; name one.")
+        elif _in(MEMORY, pattern) and not any(folder.includes(pattern) for folder in readable):
+            yield Problem("unsafe-path", f"command.allowed has {quote(path)}, where whatever runs can write; move it.")
 
 
 def _files(effective: Mapping[str, Any]) -> Iterator[Problem]:
@@ -162,8 +182,16 @@ def _files(effective: Mapping[str, Any]) -> Iterator[Problem]:
                 yield _malformed(f"files.{key} has {quote(path)}: {fault}")
             elif any(area.includes(pattern) or pattern.includes(area) for area in refused):
                 yield Problem("unsafe-path", f"files.{key} has {quote(path)}, which opens the system; name less.")
+            elif key == "write" and any(pattern.includes(read_path(area)) for area in SHARED):
+                yield Problem(
+                    "unsafe-path", f"files.write has {quote(path)}, where others have their files; name less."
+                )
             elif key == "write" and any(pattern.includes(program) for program in programs):
                 yield Problem("unsafe-path", f"files.write has {quote(path)}, and so a program that may run; move it.")
+
+
+def _in(areas: tuple[str, ...], pattern: Pattern) -> bool:
+    return any(read_path(area).includes(pattern) for area in areas)
 
 
 def _network(effective: Mapping[str, Any]) -> Iterator[Problem]:
