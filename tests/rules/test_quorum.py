@@ -110,6 +110,7 @@ def test_invariant_3_no_stages_and_no_denials_needed_are_never_tallied() -> None
         (HIGH, [approve("a", stage=-1)], "pending"),
         (HIGH, [approve("")], "pending"),
         (HIGH, [approve("a", "")], "pending"),
+        (HIGH, [approve("a"), deny("a", "")], "denied"),
         (HIGH, [CastVote("a", None, "APPROVE", 0)], "pending"),
         (HIGH, [CastVote("a", None, "yes", 0)], "pending"),
         (HIGH, [CastVote("a", None, "approve", False)], "pending"),

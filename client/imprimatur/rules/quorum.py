@@ -247,11 +247,11 @@ def tally(stages: Sequence[Stage], votes: Iterable[CastVote], deny: int = 1, *, 
     people: set[str] = set()
     keys: set[str] = set()
     for vote in votes:
-        if not _is_named(vote):
+        if not isinstance(vote.person, str) or not vote.person:
             continue
         if vote.decision == "deny":
-            deniers.add(vote.person)
-        if open_stage == len(stages) or not _is_for(vote, open_stage, stages[open_stage]):
+            deniers.add(vote.person)  # whatever it was signed with: what says no never counts for less
+        if not _has_key(vote) or open_stage == len(stages) or not _is_for(vote, open_stage, stages[open_stage]):
             continue
         if vote.person in people or (vote.key is not None and vote.key in keys):
             continue
@@ -339,12 +339,8 @@ def _by_key(candidates: Iterable[Candidate]) -> list[frozenset[str]]:
     return [frozenset(roles) for _, roles in groups]
 
 
-def _is_named(vote: CastVote) -> bool:
-    return (
-        isinstance(vote.person, str)
-        and vote.person != ""
-        and (vote.key is None or (isinstance(vote.key, str) and vote.key != ""))
-    )
+def _has_key(vote: CastVote) -> bool:
+    return vote.key is None or (isinstance(vote.key, str) and vote.key != "")
 
 
 def _is_for(vote: CastVote, index: int, stage: Stage) -> bool:
