@@ -41,11 +41,13 @@ def origin_of(delegation: str) -> Origin:
     return Origin(on_behalf_of, link.issuer_person_id)
 
 
-@lru_cache(maxsize=4096)
-def launch_signers(launch: str) -> frozenset[str]:
-    """The people who signed the configuration of this launch. It was attested once, so this never changes."""
-    found = Launch.objects.filter(pk=launch).values_list("signers", flat=True).first()
-    return frozenset(found or ())
+def signers_of_what_runs(agent: str) -> list[str]:
+    """The people who signed a launch of this agent that runs now, each once, the oldest launch first.
+
+    Kept with what it asks: which launch a request names is the agent's word, and naming none opens nothing.
+    """
+    live = Launch.objects.filter(agent=agent, state=Launch.ATTESTED).order_by("index")
+    return list(dict.fromkeys(person for signers in live.values_list("signers", flat=True) for person in signers))
 
 
 def launch_of(request: ActionRequest) -> str | None:
@@ -146,12 +148,11 @@ def live_votes(request: ActionRequest) -> list[Vote]:
 def circumstances_of(request: ActionRequest, counted: Sequence[Vote]) -> Circumstances:
     """Everything about this request that rules people out."""
     origin = origin_of(request.delegation_id) if request.delegation_id else NOWHERE
-    launch = launch_of(request)
     return Circumstances(
         agent_owner=request.agent.owner_id,
         on_behalf_of=origin.on_behalf_of,
         issuer=origin.issuer,
-        launch_signers=launch_signers(launch) if launch is not None else frozenset(),
+        launch_signers=frozenset(request.launch_signers),
         counted_people=frozenset(vote.person_id for vote in counted),
         counted_keys=frozenset(vote.key for vote in counted if vote.key),
         risk=risk_of(request.risk),

@@ -39,6 +39,8 @@ class ActionRequest(models.Model):
     policy = models.CharField(max_length=71)
     assurance = models.CharField(max_length=2, default="H2")
     stages = models.JSONField(default=list)
+    # ids of the people who signed a launch of its agent that ran when it was asked: none of them answers it
+    launch_signers = models.JSONField(default=list)
     # what the card shows, as rendered when it was asked: {sentence, lines, body, unknown, withheld, target, …}
     card = models.JSONField(default=dict)
     display_digest = models.CharField(max_length=71, default="", blank=True)

@@ -60,7 +60,7 @@ SCOPE = [
 ]
 
 
-READ_ONCE = (eligibility.origin_of, eligibility.launch_signers, eligibility.single_human, routing.levels_of)
+READ_ONCE = (eligibility.origin_of, eligibility.single_human, routing.levels_of)
 """Kept for ever, since no statement changes what it was read from: unless a test does, behind the application's back."""
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from approvals import grants, transitions
+from approvals import eligibility, grants, transitions
 from approvals.actions import ask_people, use_nonce
 from approvals.models import ActionRequest, Grant
 from audit.log import Actor, Appended, Writer
@@ -207,6 +207,7 @@ def _row(writer: Writer, command: Command, verdict: judgement.Judgement) -> Acti
         assurance=verdict.assurance,
         device_bound=verdict.device_bound,
         stages=[{"role": s.role, "count": s.count, "kind": s.kind} for s in verdict.stages],
+        launch_signers=eligibility.signers_of_what_runs(command.agent) if verdict.outcome == "pending" else [],
         card=command.card,
         display_digest=command.display_digest,
         target=command.target,

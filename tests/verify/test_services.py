@@ -481,6 +481,15 @@ def test_the_people_who_signed_a_launch_are_remembered_and_others_vote() -> None
     assert read(log).facts.requests[ask.id].launch_signers == [RUI]
 
 
+def test_who_signed_what_runs_votes_on_nothing_of_its_agent_also_when_it_names_no_launch() -> None:
+    log = running()
+    log.launch(layers=[log.layer(AGENT, PEOPLE_KEYS[RUI])])
+    ask = log.ask(next(iter(log.delegations)), "delete_file", risk="HIGH")
+    log.request(ask)
+    log.vote(ask, RUI)
+    broken(log, rulebook.ELIGIBLE)
+
+
 def test_a_refused_launch_is_in_the_tree_of_its_orchestrator_and_its_reasons_hold() -> None:
     log = running()
     log.refuse_launch("grants-changed", delegations=[])

@@ -278,12 +278,16 @@ def _new(facts: Facts, name: str, body: Mapping[str, Any]) -> Request:
 
 
 def _launch_signers(facts: Facts, binding: Mapping[str, Any], *, asking: bool) -> list[str]:
-    """Who signed the launch that a request names. Unless it is refused, that is a launch of its agent which runs."""
-    name = binding["context"].get("launch")
+    """Who signed a launch of the agent that runs now: all of them, since which one a request names is the agent's word.
+    One that is named is one of those, unless the request is refused."""
+    name, agent = binding["context"].get("launch"), binding["agent"]
     launch = facts.launches.get(name) if name is not None else None
-    own = launch is not None and launch.agent == binding["agent"]
+    own = launch is not None and launch.agent == agent
     facts.hold(own or name is None or not asking, rulebook.LAUNCH, "it names no launch of its agent that runs")
-    return list(launch.signers) if launch is not None and own else []
+    if not asking:
+        return []
+    live = (each for each in facts.launches.values() if each.agent == agent)
+    return list(dict.fromkeys(person for each in live for person in each.signers))
 
 
 def _wish(body: Mapping[str, Any]) -> str:
