@@ -65,9 +65,11 @@ def limits(facts: Facts) -> list[str]:
 
 def _launches(facts: Facts, trust: Trust | None) -> Claim:
     totals = facts.totals
-    seen = totals.launches + totals.launches_refused
-    if not seen:
-        return _none("launches", "no launch was attested", facts, trust, attestation.ORCHESTRATOR)
+    if not totals.launches:
+        refused = totals.launches_refused
+        what = "no launch was attested" + (f" (refused: {refused}, each for reasons that hold)" if refused else "")
+        none = _none("launches", what, facts, trust, attestation.ORCHESTRATOR)
+        return replace(none, evidence={"attested": 0, "refused": refused}) if refused else none
     live = len(facts.launches)
     detail = (
         f"launches attested: {totals.launches}, each of an enrolled agent, under exactly the grants and the policy in "
