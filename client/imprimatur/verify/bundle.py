@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from imprimatur.formats import (
 from imprimatur.formats.checkpoint import Checkpoint, CheckpointError, open_checkpoint, signed_by_all
 from imprimatur.formats.encoding import un_b64u
 from imprimatur.formats.trust import Trust
-from imprimatur.verify import copies, derived, escalation, grant_files, signatures, standing
+from imprimatur.verify import copies, derived, escalation, grant_files, launches, signatures, standing
 from imprimatur.verify.assessment import Known
 from imprimatur.verify.chosen import Chosen
 from imprimatur.verify.claims import CANNOT_TELL, INVALID, VALID, Claim, Report
@@ -81,7 +82,7 @@ class _Verification:
         self.hashes: dict[str, str] = {}
         self.seen: set[tuple[int, str, int, str]] = set()
         self.watched: set[tuple[int, str, int]] = set()
-        self.uses: list[tuple[int, str, str, str, bool]] = []
+        self.uses: list[tuple[int, str, str, str, bool, bool]] = []
         self.people_fault = ""
         self.odd: dict[int, str] = {}
         self.origin_fault = ""
@@ -90,6 +91,7 @@ class _Verification:
         self.decisions = Decisions(trust, self.ring)
         self.standings: dict[str, int] = {}
         self.unknown_roots = 0
+        self.unknown_layers = 0
         self.why_unknown = ""
         self.roots_issued = 0
         self.passed_on = 0
@@ -469,6 +471,9 @@ class _Verification:
                 self.roots_issued += 1
                 self.pin(entry, body["document"]["issuer"], body["signature"]["key"], root=True)
                 self.look_at_origin(entry, body["signature"])
+        elif kind == "launch.attested":
+            for person, fingerprint in launches.layer_keys(self.history.facts, entry):
+                self.pin(entry, person, fingerprint, layer=True)
         elif kind == "policy.activated":
             self.policies.append(body["policy"])
         elif kind == "observation.recorded":
@@ -513,16 +518,18 @@ class _Verification:
         if entry["kind"] == "action.decided":
             self.decisions.broken(entry, fault)
 
-    def pin(self, entry: Mapping[str, Any], person: str, fingerprint: str, *, root: bool = False) -> None:
-        """Remember a person's signature, over a root delegation or something else. The history has verified the
-        signature itself, with the key of that fingerprint."""
-        self.uses.append((entry["index"], person, fingerprint, entry["time"], root))
+    def pin(
+        self, entry: Mapping[str, Any], person: str, fingerprint: str, *, root: bool = False, layer: bool = False
+    ) -> None:
+        """Remember a person's signature, over a root delegation, a layer of configuration or something else. The
+        history has verified the signature itself, with the key of that fingerprint."""
+        self.uses.append((entry["index"], person, fingerprint, entry["time"], root, layer))
 
     def weigh_keys(self) -> None:
         """Hold every signature against the keys that trust.json pins, who vouched for which, and what was revoked from
         when, by all that the log says to its end."""
         people = self.trust.people if self.trust is not None else None
-        for index, person, fingerprint, time, root in self.uses:
+        for index, person, fingerprint, time, root, layer in self.uses:
             found = standing.of(self.history.facts, people, person, fingerprint, time)
             self.standings[found.state] = self.standings.get(found.state, 0) + 1
             if found.state == standing.WRONG:
@@ -530,6 +537,7 @@ class _Verification:
             elif not found.good:
                 self.why_unknown = self.why_unknown or f"entry {index}: {found.why}"
             self.unknown_roots += root and not found.good
+            self.unknown_layers += layer and not found.good
 
     def look_at_origin(self, entry: Mapping[str, Any], evidence: Mapping[str, Any]) -> None:
         """Hold the page on which a passkey signed against those that trust.json names."""
@@ -651,7 +659,8 @@ class _Verification:
 
     def say_what_runs(self) -> None:
         """Launches, observations, canaries and the build. A monitor also tells which log it was shown."""
-        for claim in escalation.claims(self.history.facts, self.trust):
+        for given in escalation.claims(self.history.facts, self.trust):
+            claim = self.on_whose_word(given)
             fault = claim.detail if claim.verdict == INVALID else ""
             if claim.name == "observations":
                 fault = fault or self.other_log_watched()
@@ -661,6 +670,16 @@ class _Verification:
             self.say_over_all(
                 claim.name, fault, claim.detail, anchored=self.anchored_decision, weighs=claim.weighs, **claim.evidence
             )
+
+    def on_whose_word(self, claim: Claim) -> Claim:
+        """The claim; that of launches cannot tell when layers were signed with keys that nothing outside speaks for.
+
+        Who can make an admin at the console, or a key of one, could have signed any configuration.
+        """
+        if claim.name != "launches" or claim.verdict != VALID or not self.unknown_layers:
+            return claim
+        rest = f"signatures of layers that rest on the operator's word: {self.unknown_layers}"
+        return replace(claim, verdict=CANNOT_TELL, detail=f"{claim.detail}; {rest}")
 
     def other_log_watched(self) -> str:
         """Which observation names a head that this log never had; empty when none does."""

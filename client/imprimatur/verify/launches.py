@@ -53,6 +53,14 @@ def signer_of(facts: Facts, raw: bytes, signature: str) -> str | None:
         return None
 
 
+def layer_keys(facts: Facts, entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Who signed the layers of an attested launch, each with the fingerprint of the key. The rules have held for it."""
+    statement = attestation.open_statement(entry["body"]["statement"].encode("utf-8"), attestation.LAUNCH)
+    signatures = [layer["signature"] for layer in statement.predicate["layers"] if "signature" in layer]
+    found = [sshsig.parse(signature).key.fingerprint for signature in signatures]
+    return [(facts.person_keys[key], key) for key in dict.fromkeys(found) if key in facts.person_keys]
+
+
 def judge(facts: Facts, statement: attestation.Statement) -> list[Problem]:
     """Every reason to refuse this launch at this moment."""
     agent = facts.agents.get(statement.predicate["agent"])
