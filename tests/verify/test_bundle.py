@@ -70,7 +70,7 @@ def test_every_claim_names_its_control_and_the_report_is_json(check: Callable[..
     [
         ("log", {"checkpoint", "earlier checkpoints"}),
         ("decision", {"history", "manifest", "grants", "capabilities", "votes", *RUNNING}),
-        ("people", {"people", "grants", "capabilities", "votes"}),
+        ("people", {"people", "grants", "capabilities", "votes", "launches"}),
         ("policy", {"policy"}),
         ("services", {"launches", "observations", "canaries"}),
     ],
