@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,10 +45,11 @@ class Assessor:
         self._begin()
 
     def _begin(self) -> None:
-        from imprimatur.verify.grant_history import GrantHistory  # only publishers need the verifier
+        from imprimatur.verify.assessment import Marks  # only publishers need the verifier
+        from imprimatur.verify.grant_history import GrantHistory
 
-        self._grants = GrantHistory()
-        self._size = 0
+        self._grants, self._marks = GrantHistory(), Marks()
+        self._size = self._marked = 0
 
     def leave(self, history: History, root_at: Callable[[int], bytes]) -> None:
         """Assess what this history, which breaks no rule and is signed, amounts to."""
@@ -80,29 +81,31 @@ class Assessor:
         from imprimatur.verify import assessment as rules
 
         size = history.size
-        known = rules.Known(history.facts, self._grants, _marks(size), size, history.root(), True, root_at)
+        for entry in _newest(self._marked, size):
+            self._marks.entry(entry)
+        self._marked = size
+        known = rules.Known(history.facts, self._grants, self._marks, size, history.root(), True, root_at)
         durable.write_file(self._file or path(), rules.encode(rules.assess(known)), 0o644)
         self._written = size
 
 
-def _marks(size: int) -> Any:
-    """The newest entries of each kind, read from the signed bytes; rows only help to find them."""
+def _newest(first: int, size: int) -> Iterator[dict[str, Any]]:
+    """The newest entries of each kind, each sink and each monitor, from ``first`` up to before ``size``; rows only help
+    to find them."""
     from imprimatur.verify.assessment import Marks
 
-    marks = Marks()
-    rows = Entry.objects.filter(index__lt=size).order_by()
+    rows = Entry.objects.filter(index__gte=first, index__lt=size).order_by()
     newest: set[int] = set()
     for kinds, by in ((Marks.KINDS, "kind"), (["log.shipped"], "subject"), (["observation.recorded"], "actor_id")):
         found = rows.filter(kind__in=kinds).values(by).annotate(at=Max("index"))
         newest.update(found.values_list("at", flat=True))
     for row in Entry.objects.filter(index__in=newest).order_by("index"):
-        marks.entry(canonical.loads_canonical(dsse.open_envelope(bytes(row.envelope)).payload))
-    return marks
+        yield canonical.loads_canonical(dsse.open_envelope(bytes(row.envelope)).payload)
 
 
 def path() -> Path:
-    """Where the newest assessment lies."""
-    return Path(settings.DATA_DIR) / FILE
+    """Where the newest assessment lies: with the published log, which a publisher apart shares with the web process."""
+    return Path(settings.LOG_DIR) / FILE
 
 
 def current() -> dict[str, Any] | None:
