@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import render
 
-from audit import built, fsck, kinds, proofs, selectors, sinks, witnesses
+from audit import built, fsck, kinds, proofs, quiet, selectors, sinks, witnesses
 from audit import export as exporting
 from audit.errors import NotPublished
 from audit.forms import LogFilterForm
@@ -23,6 +23,7 @@ from audit.views.taking import no_such_form, take
 from imprimatur.formats.timestamps import parse_time
 
 PAGE = 50
+_BY_NAME = ("agent", "actor", "subject")
 SPAN = 100_000
 """Entries that one page looks through for what is too frequent for an index, or has none."""
 FORMS: dict[str, Callable[[QuerySet[Entry]], Iterator[bytes]]] = {"jsonl": exporting.jsonl, "csv": exporting.csv}
@@ -46,16 +47,20 @@ def index(request: HttpRequest) -> HttpResponse:
     if before.isascii() and before.isdecimal() and len(before) < 19:
         end = min(int(before), end)
     found, first, start = Entry.objects.none(), 0, 0
+    quiet_agents: list[str] = []
     if form.is_valid():
         filters = form.filters(below=end)
-        if form.query and not selectors.finds_few(filters):
+        quiet_agents = _quiet(request, form)
+        if quiet_agents or (form.query and not selectors.finds_few(filters)):
             first, end = selectors.between(filters)
             start = max(end - SPAN, first)
             found = selectors.looked_through(filters, start)
         else:
             found = selectors.entries(filters)
-    rows = list(found[: PAGE + 1])
+    rows = list(found.exclude(agent__in=quiet_agents)[: PAGE + 1] if quiet_agents else found[: PAGE + 1])
     more = len(rows) > PAGE
+    here = found.filter(index__gte=rows[PAGE - 1].index if more else start)
+    hidden = here.filter(agent__in=quiet_agents).count() if quiet_agents else 0
     query = form.query if form.is_valid() else ""
     views = _views(request, query)
     return render(
@@ -70,11 +75,19 @@ def index(request: HttpRequest) -> HttpResponse:
             "paged": bool(before),
             "published": state["newest"].size if state["newest"] else 0,
             "query": query,
+            "hidden": hidden,
+            "canaries": request.GET.get("canaries") == "shown",
             "views": views,
             "views_here": any(view["here"] for view in views),
             **state,
         },
     )
+
+
+def _quiet(request: HttpRequest, form: LogFilterForm) -> list[str]:
+    """The agents that are left out: none when somebody asks for them, or for anybody or anything by name."""
+    asked = request.GET.get("canaries") == "shown" or any(form.cleaned_data[name] for name in _BY_NAME)
+    return [] if asked else quiet.agents()
 
 
 @page(ADMIN, REVIEWER, AUDITOR)

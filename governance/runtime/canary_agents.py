@@ -20,3 +20,8 @@ def known() -> QuerySet[CanaryAgent, Any]:
 def includes(agent: str) -> bool:
     """Whether this agent is a canary."""
     return CanaryAgent.objects.filter(agent=agent, service__retired_at=None).exists()
+
+
+def listed() -> list[str]:
+    """The same, read now."""
+    return list(known())

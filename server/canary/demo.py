@@ -29,7 +29,7 @@ def prepare(url: str, realm: str, ada: Person, key: Path) -> None:
     """Enrol, register and delegate what is not there yet. Safe to run again, also after the address changed."""
     path = folder()
     durable.make_folder(path)
-    made = folders.create(path, url, canonical.dumps(anchors.server()))
+    made = folders.make(path, url, canonical.dumps(anchors.server()))
     durable.write_file(path / folders.PIN, canonical.dumps(anchors.server()))
     agents = [_enrolled(name, pair, ada) for name, pair in zip(NAMES, (made.one, made.two), strict=True)]
     for name, service in (("canaries", made.results), ("launches of canaries", made.launches)):

@@ -108,7 +108,7 @@ def enrol(world: World, name: str, key: KeyPair) -> Agent:
 
 def set_up(world: World, path: Path) -> Canaries:
     """What an admin does: two agents, two services, one delegation."""
-    made = folders.create(path, URL, canonical.dumps(anchors.server()))
+    made = folders.make(path, URL, canonical.dumps(anchors.server()))
     names = ("canary one", "canary two")
     agents = [enrol(world, name, key) for name, key in zip(names, (made.one, made.two), strict=True)]
     world.agents |= dict(zip(names, agents, strict=True))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 
 from django.test import Client
+from django.urls import reverse
 
 from approvals import queue
 from approvals.models import ActionRequest
 from approvals.notifications import topics
 from audit.log import commit, utc_now
-from audit.models import Outbox
+from audit.models import Entry, Outbox
 from governance.models import Agent
 from governance.runtime import canary_agents
 from governance.runtime.actions import retire_service
@@ -80,6 +81,24 @@ def test_lists_leave_canaries_out_and_say_so(canaries: Canaries, client: Client)
     agents = client.get("/agents/").content.decode()
     assert "2 canaries hidden" in agents and "canary one" not in agents and "robo" in agents
     assert "canary one" in client.get("/agents/?canaries=shown").content.decode()
+
+
+def test_the_log_leaves_entries_of_canaries_out_of_its_list_and_nowhere_else(
+    canaries: Canaries, client: Client
+) -> None:
+    assert canaries.run().result == "PASSED"
+    client.force_login(canaries.world.people["audra"].user)
+    one = canaries.agents[0].pk
+    theirs = Entry.objects.filter(agent__in=[agent.pk for agent in canaries.agents])
+
+    page = client.get("/log/").content.decode()
+    assert f"{theirs.count()} entries of canaries hidden here" in page
+    links = [f'href="{reverse("entry", args=[index])}"' for index in theirs.values_list("index", flat=True)]
+    assert len(links) > 10 and not [link for link in links if link in page]
+    shown = client.get("/log/?canaries=shown").content.decode()
+    assert "Entries of canaries are shown" in shown and [link for link in links if link in shown]
+    by_name = client.get(f"/log/?agent={one}").content.decode()
+    assert "hidden here" not in by_name and by_name.count('class="says"') > 10
 
 
 def test_nobody_is_told_of_what_a_canary_asks(canaries: Canaries, settings: object) -> None:

@@ -124,7 +124,7 @@ def test_void_periods_are_those_that_the_verifiers_rules_find(runner: ServiceUnd
     for hours, given in answers:
         text = runner.run(at(hours=hours), EVERY, **given)
         folded.add(predicate_of(text))
-        ran(runner, at(hours=hours), **given)
+        ran(runner, at(hours=hours), EVERY, **given)
     shown = canary_page.shown(at(hours=8))
     void = sorted((each.since, each.until) for each in shown.periods if each.words.startswith("Not covered"))
     assert void == [(datetime.fromisoformat(each["from"]), datetime.fromisoformat(each["to"])) for each in folded.void]

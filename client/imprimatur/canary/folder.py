@@ -83,7 +83,7 @@ class Folder:
             os.close(descriptor)
 
 
-def create(path: Path, server: str, pin: bytes) -> Folder:
+def make(path: Path, server: str, pin: bytes) -> Folder:
     """Make what is not there yet: keys, services' folders, pin. What is there stays, so that it can be called again.
 
     Raises ConfigError.
@@ -112,7 +112,7 @@ def exists(path: Path) -> bool:
 
 
 def load(path: Path) -> Folder:
-    """The folder that `create` made. Raises ConfigError with what to do."""
+    """The folder that `make` made. Raises ConfigError with what to do."""
     try:
         with (path / ABOUT).open("rb") as stream:
             document: Any = canonical.loads(stream.read(_LARGEST))

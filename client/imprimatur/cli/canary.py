@@ -55,7 +55,7 @@ def begin(options: argparse.Namespace) -> int:
     pinned = parse(raw)
     origin = config.check_origin(url)
     same_server(origin, pinned)
-    made = folders.create(options.folder, origin, raw)
+    made = folders.make(options.folder, origin, raw)
     if made.trust != pinned or made.server != origin:
         raise ConfigError(f"{options.folder} belongs to another server. Choose another folder.")
     enrol(made, options.invitation)
