@@ -347,6 +347,20 @@ def test_more_than_fits_is_shortened_and_counted_and_said_all_the_same(stage: St
     assert "sha256:" in said["processes"][0]["command"][1]
 
 
+def test_many_alike_never_keep_the_one_that_differs_out(stage: Stage) -> None:
+    for pid in range(10, 210):
+        stage.proc.process(pid, claim=LAUNCH, started=pid)
+    odd = stage.proc.process(900, claim=LAUNCH, started=900)
+    (odd / "exe").unlink()
+    (odd / "exe").symlink_to("/srv/other")
+
+    stage.monitor.round()
+
+    (said,) = stage.desk.predicates()
+    assert [each["pid"] for each in said["processes"][:3]] == [10, 900, 11]
+    assert said["unread"] + len(said["processes"]) == 201
+
+
 def test_made_up_launches_never_keep_a_live_one_out(stage: Stage) -> None:
     stage.desk.live = {"lau_7" + "z" * 25: predicate()}
     for number in range(205):

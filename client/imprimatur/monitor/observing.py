@@ -21,6 +21,8 @@ from imprimatur.service.service import Told, Voice
 
 MOST_PROCESSES = 64
 MOST_LAUNCHES = 200
+_OF_EACH = ("pid", "parent", "started", "command", "cgroup", "limits")
+"""What differs between processes that are alike, or that any of them can change of itself without being another."""
 """In one round, live ones first. More than these are made up: their processes are counted and not shown."""
 
 
@@ -41,6 +43,22 @@ class _Last:
 
     said: bytes
     at: float
+
+
+def one_of_each_first(processes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The processes, those that are like none before them first, each part in its order.
+
+    Whoever runs many alike must not be able to crowd out the one that differs from what was launched. What makes two
+    alike is what they are and what holds them, not what they call themselves or how many there are.
+    """
+    kinds: set[bytes] = set()
+    first: list[Mapping[str, Any]] = []
+    rest: list[Mapping[str, Any]] = []
+    for each in processes:
+        kind = canonical.dumps({name: value for name, value in each.items() if name not in _OF_EACH})
+        (rest if kind in kinds else first).append(each)
+        kinds.add(kind)
+    return [*first, *rest]
 
 
 class Monitor:
@@ -124,7 +142,7 @@ class Monitor:
 
     def _sign(self, launch: str, processes: Sequence[Mapping[str, Any]], unread: int) -> None:
         """Sign what was seen of one launch. Whatever does not fit into a statement is shortened, and then counted."""
-        shown = [dict(each) for each in processes[:MOST_PROCESSES]]
+        shown = [dict(each) for each in one_of_each_first(processes)[:MOST_PROCESSES]]
         left_out = len(processes) - len(shown)
         while True:
             predicate: dict[str, Any] = {
