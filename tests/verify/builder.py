@@ -226,6 +226,7 @@ class Log:
         self.openings: list[commitments.Opening] = []
         self.delegations: dict[str, dict[str, Any]] = {}
         self.decision_key = DECISION_KEY
+        self.log_key = LOG_KEY
         self.launched: dict[str, dict[str, Any]] = {}
         self.trees: dict[str, merkle.CompactRange] = {}
         self._serial = 0
@@ -242,7 +243,7 @@ class Log:
 
     @property
     def log_vkey(self) -> str:
-        return note.Vkey(self.realm, LOG_KEY.public_key).format()
+        return note.Vkey(self.realm, self.log_key.public_key).format()
 
     def seal(self, payload: bytes, pair: KeyPair | None = None) -> bytes:
         pair = pair or self.decision_key
@@ -991,7 +992,7 @@ class Log:
 
     def checkpoint(self) -> str:
         root = merkle.root_of(map(merkle.leaf_hash, self.envelopes))
-        return checkpoint.Checkpoint(self.realm, len(self.envelopes), root).sign(LOG_KEY.seed)
+        return checkpoint.Checkpoint(self.realm, len(self.envelopes), root).sign(self.log_key.seed)
 
 
 def by(person: str, pair: str = "", assurance: str = "H0") -> dict[str, str]:
@@ -1193,7 +1194,7 @@ def bundle_files(
         "SELECTION.json": canonical.dumps({"filters": asked, "size": size, "shown": len(indexes)}),
         "log/checkpoint": log.checkpoint().encode(),
         "trust/log.vkey": f"{log.entries[0]['body']['log_vkey']}\n".encode(),
-        "trust/log.pub.pem": copies._pem(LOG_KEY.public_key),
+        "trust/log.pub.pem": copies._pem(log.log_key.public_key),
         "trust/decision.pub.pem": copies._pem(DECISION_KEY.public_key),
     }
     if selected:
@@ -1214,7 +1215,7 @@ def bundle_files(
         start = number * tiles.WIDTH
         files[f"log/{tiles.tile_path(level, number, width)}"] = b"".join(rows[level][start : start + width])
     earlier = checkpoint.Checkpoint(log.realm, size // 2, merkle.root_of(leaves[: size // 2]))
-    files[f"log/checkpoints/{size // 2}"] = earlier.sign(LOG_KEY.seed).encode()
+    files[f"log/checkpoints/{size // 2}"] = earlier.sign(log.log_key.seed).encode()
     proof = tlog_proof.TlogProof(1, tuple(merkle.inclusion_proof(leaves, 1)), log.checkpoint())
     files["log/proofs/1.tlog-proof"] = tlog_proof.encode(proof).encode()
     opened = {commitments.commitment_of(opening): opening for opening in log.openings}

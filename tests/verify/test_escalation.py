@@ -17,6 +17,7 @@ from imprimatur.verify.claims import CANNOT_TELL, INVALID, VALID, Report
 from imprimatur.verify.report import human
 from tests.verify import builder
 from tests.verify.builder import ADA, RUI, SERVICE_KEYS, SYSTEM, Ask, Log, key, service_actor
+from tests.verify.resealing import Operator
 from tests.verify.test_services import running, seen_drifting, started
 
 NAMES = ("launches", "observations", "canaries", "build")
@@ -64,15 +65,8 @@ def story() -> Log:
 
 def resealed(log: Log, entries: list[dict[str, Any]]) -> Log:
     """The same log with these entries, as somebody with all of the server's keys would write it anew."""
-    made = Log(policy=log.policy)
-    made.openings, made.delegations = log.openings, log.delegations
-    moved = {entry["index"]: place for place, entry in enumerate(entries)}
-    times = sorted(entry["time"] for entry in entries)
-    for place, entry in enumerate(entries):
-        refs = [{**ref, "index": moved.get(ref["index"], ref["index"])} for ref in entry["refs"]]
-        fresh = {**entry, "index": place, "prev": made.last_leaf, "time": times[place], "refs": refs}
-        made.envelopes.append(made.seal(canonical.dumps(fresh)))
-        made.entries.append(fresh)
+    made = Operator(openings=log.openings).reseal(entries)
+    made.policy, made.policy_digest, made.delegations = log.policy, log.policy_digest, log.delegations
     return made
 
 
@@ -95,6 +89,14 @@ def granted() -> tuple[Log, Ask]:
 
 
 # --- what is found --------------------------------------------------------------------------------------------------
+
+
+def test_that_a_launch_was_refused_does_not_show_that_any_was_safe(check: Check) -> None:
+    log = running()
+    log.refuse_launch("grants-changed", delegations=[])
+    claim = check(log).claim("launches")
+    assert (claim.verdict, claim.weighs) == (CANNOT_TELL, False)
+    assert claim.evidence == {"attested": 0, "refused": 1}
 
 
 def test_what_services_signed_is_shown_where_trust_json_names_them(check: Check) -> None:

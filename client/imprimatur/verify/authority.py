@@ -72,7 +72,7 @@ def refusal(
     """
     links = chain_of(facts, delegation)
     if links is None:
-        return "the delegation is not in the log"
+        return f"the delegation {delegation} is not in the log"
     if links[-1][1].document["subject"] != agent:
         return "the delegation is another agent's"
     if facts.agents[agent].suspended:
@@ -139,7 +139,7 @@ def _check_child(facts: Facts, document: Mapping[str, Any], signature: Mapping[s
     )
     links = chain_of(facts, document["parent"])
     if links is None:
-        facts.hold(False, rulebook.NARROWING, "its parent is not in the log")
+        facts.hold(False, rulebook.NARROWING, f"its parent {document['parent']} is not in the log")
         return
     facts.hold(len(links) < narrowing.MAX_CHAIN, rulebook.NARROWING, "the chain would be too long")
     facts.hold(not agent.suspended, rulebook.NARROWING, "its issuer is suspended")

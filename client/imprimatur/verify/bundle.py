@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from imprimatur.formats import (
-    attestation,
     canonical,
     dsse,
     entries,
@@ -36,6 +35,7 @@ from imprimatur.verify.contents import CHECKPOINT, SELECTED, SELECTION, BundleEr
 from imprimatur.verify.decisions import Decisions
 from imprimatur.verify.disclosed import ERASED, HELD, NEVER, WITHHELD, Disclosed
 from imprimatur.verify.grant_history import NOT_NARROWER, GrantHistory
+from imprimatur.verify.heads import Heads
 from imprimatur.verify.history import BrokenRule, History
 
 MANIFEST, STATEMENT = "MANIFEST.sha256", "MANIFEST.dsse.json"
@@ -80,8 +80,7 @@ class _Verification:
         self.history = History(trust.realm if trust else None, trust.decision_keys(0) if trust else ())
         self.checkpoint: Checkpoint | None = None
         self.hashes: dict[str, str] = {}
-        self.seen: set[tuple[int, str, int, str]] = set()
-        self.watched: set[tuple[int, str, int]] = set()
+        self.heads = Heads()
         self.uses: list[tuple[int, str, str, str, bool, bool]] = []
         self.people_fault = ""
         self.odd: dict[int, str] = {}
@@ -315,7 +314,7 @@ class _Verification:
         shown = 0
         for index, raw in self.contents.entries(size):
             if merkle.leaf_hash(raw) != self.tree.node(0, index):
-                raise BundleError(f"entry {index} is not the one in the tree that the log signed")
+                raise BundleError(_not_in_tree(index, raw))
             shown += 1
             self.progress("tree", index + 1, size)
         if self.contents.whole:
@@ -402,7 +401,7 @@ class _Verification:
                 self.progress("entries", index + 1, size)
             self.skip_to(size)
         except BrokenRule as error:
-            fault = _with_kind(raw, str(error))
+            fault = _with_kind(raw, str(error)) + self.heads.how_far(self.is_ours)
             self.note_broken(raw, fault)
             # The scan of all grants needs no rule to hold, so it goes on to the end.
             for later, raw in self.contents.entries(size, index):
@@ -424,6 +423,10 @@ class _Verification:
         self.say_over_all("history", fault, detail, anchored=self.anchored_decision, kinds=kinds)
         if fault:
             self.say_capabilities(anchored=False)
+            if self.heads_fault:
+                self.say("statements", self.heads_fault, "")
+            if other := self.other_log_watched():
+                self.say("observations", other, "")
             return
         self.say_how_complete()
         try:
@@ -476,16 +479,13 @@ class _Verification:
                 self.pin(entry, person, fingerprint, layer=True)
         elif kind == "policy.activated":
             self.policies.append(body["policy"])
-        elif kind == "observation.recorded":
-            head = attestation.open_statement(body["statement"].encode("utf-8")).predicate["log"]
-            self.watched.add((head["size"], head["root"], entry["index"]))
         elif kind == "action.decided":
             self.decisions.decided(self.history.facts, entry, disclosed)
         self.look_at_enforcement(entry)
+        self.heads.entry(entry)
         part = signatures.signed_part(body)
         if part is not None:
             said = canonical.loads(part["statement"].encode("utf-8"))
-            self.seen.add((said["log_size"], said["log_root"], entry["index"], kind))
             self.look_at_origin(entry, part["evidence"])
             if kind == "vote.cast":
                 self.decisions.voted(entry, said["decision"])
@@ -551,14 +551,9 @@ class _Verification:
 
     def look_at_heads(self) -> None:
         """Every statement names an earlier head of this same log."""
-        for size, root, index, kind in sorted(self.seen, key=lambda item: item[2]):
-            if not self.is_ours(size, root):
-                fault = (
-                    f"entry {index} ({kind}): the statement names a log that is not this one; an entry before it was "
-                    "left out, moved or made up"
-                )
-                self.heads_fault = self.heads_fault or fault
-                self.odd[index] = fault
+        for index, fault in self.heads.of_people(self.is_ours):
+            self.heads_fault = self.heads_fault or fault
+            self.odd[index] = fault
 
     def say_how_complete(self) -> None:
         """Whether every entry is there. What was left out is known by its hash alone, so nothing is told of it."""
@@ -654,7 +649,7 @@ class _Verification:
             decisions=self.report.counts(),
             open_requests=len(facts.requests),
         )
-        detail = f"statements of people: {len(self.seen)}, each naming an earlier head of this same log"
+        detail = f"statements of people: {len(self.heads.people)}, each naming an earlier head of this same log"
         self.say("statements", self.heads_fault, detail)
 
     def say_what_runs(self) -> None:
@@ -683,13 +678,7 @@ class _Verification:
 
     def other_log_watched(self) -> str:
         """Which observation names a head that this log never had; empty when none does."""
-        for size, root, index in sorted(self.watched, key=lambda item: item[2]):
-            if not self.is_ours(size, root):
-                return (
-                    f"entry {index} (observation.recorded): its monitor was shown a log that is not this one; an entry "
-                    "before it was left out, moved or made up"
-                )
-        return ""
+        return next((fault for _, fault in self.heads.of_monitors(self.is_ours)), "")
 
     def say_capabilities(self, *, anchored: bool) -> None:
         """Whether every grant traces to a person, by a scan that applies no rule; and that `grants/` says the same."""
@@ -742,6 +731,7 @@ class _Verification:
 
     def write_limits(self) -> None:
         """What this bundle does not prove, whatever the claims say."""
+        assert self.checkpoint is not None
         totals, limits = self.history.facts.totals, self.report.limits
         if not self.contents.whole:
             limits.append(
@@ -751,6 +741,7 @@ class _Verification:
             )
         if self.trust is None or self.trust.witness is None:
             limits.append("That this log is the only one: compare its checkpoint with what others hold.")
+            limits.append(self.heads.limit(self.checkpoint.size))
         counted = ((level, found["decisions"]) for level, found in self.report.coverage.items())
         levels = ", ".join(f"{count} at {level}" for level, count in counted if count) or "none"
         limits.append(
@@ -825,6 +816,17 @@ class _Verification:
     def lines(self, name: str) -> Iterator[bytes]:
         """The lines of a file, without their ends."""
         return copies.lines(self.zip, name)
+
+
+def _not_in_tree(index: int, raw: bytes) -> str:
+    """What stands at the place of this entry, which is not the one that the log signed."""
+    fault = f"entry {index} is not the one in the tree that the log signed"
+    try:
+        found = entries.parse(dsse.open_envelope(raw).payload)
+    except ValueError:
+        return f"{fault}; what stands there cannot be read"
+    named = f"a {found['kind']}" if found["index"] == index else f"entry {found['index']} (a {found['kind']})"
+    return f"{fault}; what stands there says that it is {named}"
 
 
 def _with_kind(raw: bytes, fault: str) -> str:

@@ -102,11 +102,13 @@ class Contents:
         for number, width in tiles.bundles_for(first - first % tiles.WIDTH, size):
             path = f"log/{tiles.entries_path(number, width)}"
             found = self._entry_bundle(path)
-            if len(found) != width:
-                raise BundleError(f"{path} holds {len(found)} entries, not {width}")
-            for index, raw in enumerate(found, number * tiles.WIDTH):
+            start = number * tiles.WIDTH
+            for index, raw in enumerate(found[:width], start):
                 if index >= first:
                     yield index, raw
+            if len(found) != width:
+                gone = f"entry {start + len(found)} is missing: " if len(found) < width else ""
+                raise BundleError(f"{gone}{path} holds {len(found)} entries, not {width}")
 
     def hashes(self, size: int) -> bytes:
         """Hold that the hash tiles of a tree of this size are all there and belong together; return the root they give.

@@ -40,7 +40,8 @@ def _issued(facts: Facts, entry: Mapping[str, Any]) -> None:
     facts.hold(not problem, rule, f"it would not cover the request that it was made from: {problem}")
     facts.hold(rules.seat(_stages(request.stages)) is not None, rule, "that request takes more than one approval")
     links = authority.chain_of(facts, said["delegation"])
-    dead = authority.dead_link(facts, links) if links is not None else "the delegation is not in the log"
+    gone = f"the delegation {said['delegation']} is not in the log"
+    dead = authority.dead_link(facts, links) if links is not None else gone
     facts.hold(dead is None, rulebook.AUTHORITY, dead or "")
     proven = signatures.check(
         facts,
