@@ -234,7 +234,7 @@ def test_a_layer_widens_nothing_of_itself(layer: dict[str, Any]) -> None:
 WIDER = [
     ("[limits]\nmemory_mb = 513", "limits.memory_mb"),
     ("[limits]\nwall_seconds = 601", "limits.wall_seconds"),
-    ('[files]\nread = ["/srv", "/home/ada"]', "files.read"),
+    ('[files]\nread = ["/srv", "/opt/ada"]', "files.read"),
     ('[files]\nread = ["/srv-evil"]', "files.read"),
     ('[files]\nwrite = ["/srv"]', "files.write"),
     ('[network]\ndomains = ["example.com"]', "network.domains"),
