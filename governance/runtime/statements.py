@@ -72,12 +72,16 @@ def written_before(service: Service, said: Said) -> int | None:
     if not 0 < behind <= AGAIN:
         return None
     written = Entry.objects.filter(actor_type="service", actor_id=service.pk, kind__in=KINDS).order_by("-index")
-    entry = written[behind - 1 : behind].first()
-    return entry.index if entry is not None and text_of(entry) == said.text else None
+    for entry in written[: 2 * AGAIN]:  # refusals without a statement stand between
+        text = text_of(entry)
+        behind -= text is not None
+        if behind == 0:
+            return entry.index if text == said.text else None
+    return None
 
 
 def text_of(entry: Entry) -> str | None:
-    """The statement in an entry."""
+    """The statement in an entry; None in a refusal that keeps a secret out of the log."""
     body = canonical.loads(dsse.open_envelope(bytes(entry.envelope)).payload)["body"]
     found: str | None = body.get("statement")
     return found

@@ -367,3 +367,17 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_a_secret_is_told_on_the_spot_and_neither_signed_nor_sent(yard: Yard) -> None:
+    secret = "ghp_" + "Zq7Rk2Wm9Tx4Lp8" * 2
+    yard.write_base(("[network]", f"# {secret}\n[network]"))
+
+    done = yard.served.run(*yard.words())
+
+    assert done.returncode == 1
+    assert "secret-in-configuration:" in done.stderr
+    assert secret not in done.stdout + done.stderr
+    assert not RefusedLaunch.objects.exists() and not Launch.objects.exists()
+    held = [path.read_bytes() for path in yard.orchestrator.rglob("*") if path.is_file()]
+    assert held and not any(secret.encode() in raw for raw in held)

@@ -24,7 +24,7 @@ from imprimatur.formats import attestation, canonical, ids
 from imprimatur.formats.shapes import ShapeError
 from imprimatur.launch import state
 from imprimatur.launch.plan import NO_POLICY, Plan, led_away, unchanged
-from imprimatur.rules import bubblewrap
+from imprimatur.rules import bubblewrap, launches
 from imprimatur.rules.configuration.environment import LAUNCH
 from imprimatur.sandbox import bwrap, seccomp
 from imprimatur.service import answers
@@ -88,10 +88,15 @@ class Launcher:
         with self._service.speaking() as voice:
             terms = self._terms(plan.agent)
             launch = ids.new_id("lau", self._service.now())
+            predicate = plan.predicate(launch, self._node, terms)
+            if secrets := launches.secrets(predicate):
+                # What is signed stays in this folder, and in the log, for good: so nothing is, not even to be refused.
+                first = [(problem.code, problem.message) for problem in secrets]
+                raise LaunchRefused([*first, *(each for each in _reasons(plan) if each not in first)], None)
             record = state.Record(self._service.folder.launches, launch)
             record.begin()
             try:
-                voice.say(attestation.LAUNCH, plan.subjects(), plan.predicate(launch, self._node, terms))
+                voice.say(attestation.LAUNCH, plan.subjects(), predicate)
             except (attestation.AttestationError, ShapeError, canonical.CanonicalError) as error:
                 record.forget()
                 raise LaunchRefused([*_reasons(plan), ("malformed-configuration", f"{error}.")], None) from None

@@ -21,6 +21,9 @@ SSH_NAMESPACE = "imprimatur-config-v1"
 
 MAX_REASONS, MAX_MESSAGE = 32, 500
 
+HOLDS_A_SECRET = "secret-in-configuration"
+"""What must not even be written down as refused: nothing takes a secret out of the log again."""
+
 SignerOf = Callable[[bytes, str], str | None]
 """From the exact bytes of a layer and its SSHSIG to the id of the active admin whose key in force made it, or None."""
 
@@ -52,7 +55,23 @@ def problems(
     found += _runtime(predicate, built=not wrong)
     found += _command(predicate)
     found += _authority(predicate, agent_state, delegations, policy)
+    if all(problem.code != HOLDS_A_SECRET for problem in found) and any(
+        map(configuration.holds_a_secret, _texts(predicate))
+    ):
+        found.append(
+            Problem(HOLDS_A_SECRET, "The launch holds what looks like a secret; take it out of what is attested.")
+        )
     return found
+
+
+def secrets(predicate: Mapping[str, Any]) -> list[Problem]:
+    """What looks like a secret in this launch, of which authority and realm need not be known yet. Whoever finds any
+    keeps the whole statement to themselves."""
+    whole = {**predicate, "realm": "", "delegations": ()}
+    found = problems(
+        whole, {}, realm="", agent_state="active", delegations=(), policy="", signer_of=lambda raw, signature: ""
+    )
+    return [problem for problem in found if problem.code == HOLDS_A_SECRET]
 
 
 def signers(predicate: Mapping[str, Any], signer_of: SignerOf) -> list[str]:
@@ -86,6 +105,10 @@ def _layers(predicate: Mapping[str, Any], realm: str, signer_of: SignerOf) -> It
                 "layer-signature",
                 f"The signature of {name} is not by a key in force of an active admin, over exactly these bytes, "
                 f"with namespace {SSH_NAMESPACE}. Have an admin sign the file as it is.",
+            )
+        if configuration.holds_a_secret(layer["text"]):
+            yield Problem(
+                HOLDS_A_SECRET, f"{name} holds what looks like a secret, if only beside what counts; take it out."
             )
         try:
             parsed.append(configuration.parse_layer(layer["text"]))
@@ -139,9 +162,7 @@ def _runtime(predicate: Mapping[str, Any], *, built: bool) -> Iterator[Problem]:
         if flag not in predicate["flags"]:
             yield Problem("flags-mismatch", f"The configuration demands the flag {quote(flag)}, and it is missing.")
     if any(configuration.holds_a_secret(flag) for flag in predicate["flags"]):
-        yield Problem(
-            "secret-in-configuration", "A flag of the runtime holds what looks like a secret; pass it by name."
-        )
+        yield Problem(HOLDS_A_SECRET, "A flag of the runtime holds what looks like a secret; pass it by name.")
 
 
 def _difference(found: list[str], expected: list[str]) -> str:
@@ -170,7 +191,7 @@ def _command(predicate: Mapping[str, Any]) -> Iterator[Problem]:
     for sentence in configuration.unsafe_flags(command[1:]):
         yield Problem("unsafe-flag", f"The command has {sentence}")
     if any(configuration.holds_a_secret(argument) for argument in command):
-        yield Problem("secret-in-configuration", "The command holds what looks like a secret; pass it by env.pass.")
+        yield Problem(HOLDS_A_SECRET, "The command holds what looks like a secret; pass it by env.pass.")
 
 
 def _authority(
@@ -192,6 +213,20 @@ def _authority(
         )
     if predicate["policy"] != policy:
         yield Problem("policy-changed", "Another policy is in force than the launch names; ask for the terms again.")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a predicate, but those of signatures, which look like anything."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield name
+            if name != "signature":
+                yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
 
 
 def _equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -23,6 +23,8 @@ from imprimatur.rules.configuration import Problem
 
 LARGEST_BODY = 43_500  # bytes of canonical JSON: what an entry holds, less everything around a body
 
+UNTOLD = "This is told once no secret stands in the launch."
+
 SHORTER = (200, 80, 20)
 """Characters of every reason, when a long statement leaves no room for all of them."""
 
@@ -70,7 +72,8 @@ def prepare(service: Service, text: str, now: datetime) -> Command:
 
 
 def apply(writer: Writer, command: Command) -> Result:
-    """Write it down. The same statement again answers the same and writes nothing.
+    """Write it down. The same statement again answers the same and writes nothing, unless it was kept out of the log
+    for a secret in it: then each time counts.
 
     Raises Refused: key-revoked (the service was retired), wrong-state (it does not follow), conflict (another launch
     has this id), policy-error (no policy is active, so nothing can be started).
@@ -90,7 +93,7 @@ def apply(writer: Writer, command: Command) -> Result:
         raise Refused("conflict", "Another launch has this id. A launch is attested once; make a new id.")
     judged = _judge(said, command.keys, writer.now, command.judged)
     if judged.problems:
-        refused = _refuse(writer, service, said, launches.reasons(judged.problems))
+        refused = _refuse(writer, service, said, judged.problems)
         return Result(None, refused, trees.own_of(service))
     launch = _attest(writer, service, said, launches.signers(predicate, _asked(judged.signers)))
     return Result(launch, None, trees.own_of(service))
@@ -142,16 +145,26 @@ def _attest(writer: Writer, service: Service, said: Said, signers: list[str]) ->
     )
 
 
-def _refuse(writer: Writer, service: Service, said: Said, reasons: list[dict[str, str]]) -> RefusedLaunch:
+def _refuse(writer: Writer, service: Service, said: Said, problems: tuple[Problem, ...]) -> RefusedLaunch:
     predicate = said.predicate
-    body: dict[str, Any] = {"reasons": reasons, "digest": said.digest, "statement": said.text}
+    secrets = [problem for problem in problems if problem.code == launches.HOLDS_A_SECRET]
+    if secrets:
+        # Nothing takes a secret out of the log again: there is the fact, and neither the statement nor words that
+        # quote it. So it is not in the tree of the service either, which signs its next one in its place.
+        others = [Problem(problem.code, UNTOLD) for problem in problems if problem.code != launches.HOLDS_A_SECRET]
+        problems = (*secrets, *others)
+    reasons = launches.reasons(problems)
+    body: dict[str, Any] = {"reasons": reasons, "digest": said.digest}
+    if not secrets:
+        body["statement"] = said.text
     for most in SHORTER:  # every code stays: verifiers work them out again, and not the words
         if len(canonical.dumps(body)) <= LARGEST_BODY:
             break
         for reason in reasons:
             reason["message"] = reason["message"][:most]
     entry = writer.append("launch.refused", subject=predicate["launch"], actor=statements.actor_of(service), body=body)
-    trees.grow(service, said.text, entry.index)
+    if not secrets:
+        trees.grow(service, said.text, entry.index)
     return RefusedLaunch.objects.create(
         index=entry.index,
         service=service,
