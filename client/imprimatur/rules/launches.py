@@ -21,8 +21,8 @@ SSH_NAMESPACE = "imprimatur-config-v1"
 
 MAX_REASONS, MAX_MESSAGE = 32, 500
 
-HOLDS_A_SECRET = "secret-in-configuration"
-"""What must not even be written down as refused: nothing takes a secret out of the log again."""
+HELD_BACK = "secret-in-configuration"
+"""The code of what must not even be written down as refused: nothing takes a secret out of the log again."""
 
 SignerOf = Callable[[bytes, str], str | None]
 """From the exact bytes of a layer and its SSHSIG to the id of the active admin whose key in force made it, or None."""
@@ -55,12 +55,10 @@ def problems(
     found += _runtime(predicate, built=not wrong)
     found += _command(predicate)
     found += _authority(predicate, agent_state, delegations, policy)
-    if all(problem.code != HOLDS_A_SECRET for problem in found) and any(
+    if all(problem.code != HELD_BACK for problem in found) and any(
         map(configuration.holds_a_secret, _texts(predicate))
     ):
-        found.append(
-            Problem(HOLDS_A_SECRET, "The launch holds what looks like a secret; take it out of what is attested.")
-        )
+        found.append(Problem(HELD_BACK, "The launch holds what looks like a secret; take it out of what is attested."))
     return found
 
 
@@ -71,7 +69,7 @@ def secrets(predicate: Mapping[str, Any]) -> list[Problem]:
     found = problems(
         whole, {}, realm="", agent_state="active", delegations=(), policy="", signer_of=lambda raw, signature: ""
     )
-    return [problem for problem in found if problem.code == HOLDS_A_SECRET]
+    return [problem for problem in found if problem.code == HELD_BACK]
 
 
 def signers(predicate: Mapping[str, Any], signer_of: SignerOf) -> list[str]:
@@ -107,9 +105,7 @@ def _layers(predicate: Mapping[str, Any], realm: str, signer_of: SignerOf) -> It
                 f"with namespace {SSH_NAMESPACE}. Have an admin sign the file as it is.",
             )
         if configuration.holds_a_secret(layer["text"]):
-            yield Problem(
-                HOLDS_A_SECRET, f"{name} holds what looks like a secret, if only beside what counts; take it out."
-            )
+            yield Problem(HELD_BACK, f"{name} holds what looks like a secret, if only beside what counts; take it out.")
         try:
             parsed.append(configuration.parse_layer(layer["text"]))
         except ConfigurationError as error:
@@ -162,7 +158,7 @@ def _runtime(predicate: Mapping[str, Any], *, built: bool) -> Iterator[Problem]:
         if flag not in predicate["flags"]:
             yield Problem("flags-mismatch", f"The configuration demands the flag {quote(flag)}, and it is missing.")
     if any(configuration.holds_a_secret(flag) for flag in predicate["flags"]):
-        yield Problem(HOLDS_A_SECRET, "A flag of the runtime holds what looks like a secret; pass it by name.")
+        yield Problem(HELD_BACK, "A flag of the runtime holds what looks like a secret; pass it by name.")
 
 
 def _difference(found: list[str], expected: list[str]) -> str:
@@ -191,7 +187,7 @@ def _command(predicate: Mapping[str, Any]) -> Iterator[Problem]:
     for sentence in configuration.unsafe_flags(command[1:]):
         yield Problem("unsafe-flag", f"The command has {sentence}")
     if any(configuration.holds_a_secret(argument) for argument in command):
-        yield Problem(HOLDS_A_SECRET, "The command holds what looks like a secret; pass it by env.pass.")
+        yield Problem(HELD_BACK, "The command holds what looks like a secret; pass it by env.pass.")
 
 
 def _authority(

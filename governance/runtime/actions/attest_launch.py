@@ -147,11 +147,11 @@ def _attest(writer: Writer, service: Service, said: Said, signers: list[str]) ->
 
 def _refuse(writer: Writer, service: Service, said: Said, problems: tuple[Problem, ...]) -> RefusedLaunch:
     predicate = said.predicate
-    secrets = [problem for problem in problems if problem.code == launches.HOLDS_A_SECRET]
+    secrets = [problem for problem in problems if problem.code == launches.HELD_BACK]
     if secrets:
         # Nothing takes a secret out of the log again: there is the fact, and neither the statement nor words that
         # quote it. So it is not in the tree of the service either, which signs its next one in its place.
-        others = [Problem(problem.code, UNTOLD) for problem in problems if problem.code != launches.HOLDS_A_SECRET]
+        others = [Problem(problem.code, UNTOLD) for problem in problems if problem.code != launches.HELD_BACK]
         problems = (*secrets, *others)
     reasons = launches.reasons(problems)
     body: dict[str, Any] = {"reasons": reasons, "digest": said.digest}
