@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from imprimatur.formats import attestation
+from imprimatur.formats.timestamps import parse_time
 from imprimatur.rules import canaries as rules
 from imprimatur.verify import responses, rulebook, services
 from imprimatur.verify.facts import Facts
+
+_CLOCKS = 60
+"""Seconds by which the clocks of a service and of the server may differ."""
 
 
 def _reported(facts: Facts, entry: Mapping[str, Any]) -> None:
@@ -19,6 +23,7 @@ def _reported(facts: Facts, entry: Mapping[str, Any]) -> None:
     found = rules.result(predicate["attempts"])
     facts.hold(body["result"] == found, rule, f"its attempts give {found}, and not {body['result']}")
     facts.totals.canary_runs += 1
+    facts.totals.runs_out_of_time += _out_of_time(facts, predicate)
     if found == rules.FAILED:
         names = [attempt["name"] for attempt in predicate["attempts"] if rules.succeeded(attempt)]
         facts.totals.got_through += len(names)
@@ -26,6 +31,14 @@ def _reported(facts: Facts, entry: Mapping[str, Any]) -> None:
         if names:
             responses.got_through(facts)
     _cover(facts, entry["actor"]["id"], predicate)
+
+
+def _out_of_time(facts: Facts, predicate: Mapping[str, Any]) -> bool:
+    """Whether a run was entered before it says that it ended, or so long after that the next one was overdue: a gap
+    could be filled in behind, with runs that never were."""
+    ended = parse_time(predicate["at"])
+    since = (parse_time(facts.now) - ended).total_seconds()
+    return not -_CLOCKS <= since <= 2 * predicate["every"] + _CLOCKS
 
 
 def _cover(facts: Facts, service: str, predicate: Mapping[str, Any]) -> None:

@@ -170,7 +170,7 @@ def _canaries(facts: Facts, trust: Trust | None) -> Claim:
     detail += f"; they cover {', '.join(spans)}" if spans else ""
     evidence: dict[str, Any] = {**counted, "runs": totals.canary_runs, "void": voids, "red": red}
     evidence["out_of_order"], evidence["paused"] = totals.runs_out_of_order, totals.paused_by_canary
-    evidence["got_through"] = totals.got_through
+    evidence["got_through"], evidence["out_of_time"] = totals.got_through, totals.runs_out_of_time
     through = [each for each in facts.examples.get("failed canaries", []) if each["got_through"]]
     if totals.got_through:
         where = f"entry {through[0]['index']}: {', '.join(through[0]['got_through'])}" if through else "see the runs"
@@ -189,6 +189,8 @@ def _canaries(facts: Facts, trust: Trust | None) -> Claim:
         doubts.append(f"between one service and the next nobody ran them: {listed}")
     if silent:
         doubts.append(f"no run covers the time since {', '.join(silent[:_LISTED])}{_and_more(len(silent))}")
+    if totals.runs_out_of_time:
+        doubts.append(f"runs entered before the time they name, or long after it: {totals.runs_out_of_time}")
     if totals.runs_out_of_order:
         doubts.append(f"runs that do not come after the one before: {totals.runs_out_of_order}")
     claim = Claim("canaries", VALID, detail, evidence)

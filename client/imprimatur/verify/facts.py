@@ -240,6 +240,7 @@ class Totals:
     canary_runs: int = 0
     got_through: int = 0
     runs_out_of_order: int = 0
+    runs_out_of_time: int = 0
     paused_by_canary: int = 0
     starts: int = 0
     starts_wrong: int = 0
