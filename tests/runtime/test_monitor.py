@@ -21,6 +21,7 @@ from imprimatur.monitor.following import Follower, LogProblem
 from imprimatur.monitor.observing import Monitor
 from imprimatur.monitor.own_log import OwnLog
 from imprimatur.monitor.processes import Proc, Seen, Vanished, shorten
+from imprimatur.rules.configuration import holds_a_secret
 from imprimatur.service import folder as folders
 from imprimatur.service.folder import Folder
 from imprimatur.service.ledger import Ledger
@@ -201,6 +202,23 @@ def test_a_command_line_of_any_length_and_bytes_fits_and_equals_nothing_else(fak
         check(process, attestation.PROCESS, "process")
     commands = [tuple(process["command"]) for process in found]
     assert len(set(commands)) == len(raws)
+
+
+def test_invariant_11_what_looks_like_a_secret_in_a_command_line_is_not_observed(fake: FakeProc) -> None:
+    secrets = [
+        "ghp_" + "Zq7Rk2Wm9Tx4Lp8" * 2,
+        "--dsn=postgres://robo:hunter2@db/x",
+        "Authorization: Bearer " + "b7" * 20,
+    ]
+    raw = b"\0".join(word.encode() for word in ["/usr/bin/curl", *secrets, "--silent"]) + b"\0"
+    (fake.process(10, claim=LAUNCH) / "cmdline").write_bytes(raw)
+
+    [process] = fake.look().launches[LAUNCH]
+    first, *middle, last = process["command"]
+
+    assert (first, last) == ("/usr/bin/curl", "--silent")
+    assert not any(part in said for said in middle for part in ("Zq7", "hunter2", "b7b7"))
+    assert len(middle) == 3 and all(holds_a_secret(said) for said in middle), "so it equals no command that is attested"
 
 
 def test_a_large_program_is_hashed_again_when_it_changed(tmp_path: Path, fake: FakeProc) -> None:

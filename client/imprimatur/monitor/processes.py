@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from imprimatur.formats import attestation
+from imprimatur.rules import configuration
 from imprimatur.rules.configuration.environment import LAUNCH
 
 CONFIGURATION = ("run", "imprimatur", "config.json")
@@ -33,6 +34,7 @@ _CONFIGURATION_LARGEST = 1_000_000
 _HASHED_EACH_TIME = 1_000_000  # bytes
 _MOST_ARGUMENTS, _MOST_CHARACTERS, _MOST_PATH, _MOST_CGROUP = 256, 4096, 4096, 1024
 _SAFE = 2**53 - 1
+_LEFT_OUT = "secret://looks-like-one:left-out@here"  # looks like one itself, so that no launch is attested with it
 
 _STATUS = {
     "inheritable": "CapInh",
@@ -288,12 +290,14 @@ def _claim(environ: bytes) -> str | None:
 
 
 def _arguments(raw: bytes) -> list[str]:
-    """The command line, where that fits. What does not is replaced by its digest, so that it equals nothing."""
+    """The command line, where that fits. What does not is replaced by its digest, so that it equals nothing; what looks
+    like a secret by words, since the log would keep it. No launch that was attested has such an argument."""
     parts = raw.removesuffix(b"\0").split(b"\0") if raw else []
     if len(parts) > _MOST_ARGUMENTS:
         rest = b"\0".join(parts[_MOST_ARGUMENTS - 1 :])
         parts = [*parts[: _MOST_ARGUMENTS - 1], _digest_of(rest)]
-    return [_text(part, _MOST_CHARACTERS) for part in parts]
+    found = (_text(part, _MOST_CHARACTERS) for part in parts)
+    return [_LEFT_OUT if configuration.holds_a_secret(each) else each for each in found]
 
 
 def _text(raw: bytes, most: int) -> str:
