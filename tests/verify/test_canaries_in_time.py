@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,8 @@ def test_a_run_covers_when_it_is_entered_in_its_time(tmp_path: Path, off: int, v
     log = running()
     log.now += timedelta(hours=2)
     at = log.now + timedelta(seconds=60 + off)
-    log.canaries(at=format_time(at), **{"from": format_time(at - timedelta(seconds=5))})
+    times: dict[str, Any] = {"at": format_time(at), "from": format_time(at - timedelta(seconds=5))}
+    log.canaries(**times)
     claim = verified(log, tmp_path / "bundle.zip").claim("canaries")
     assert claim.verdict == verdict, claim.detail
     assert claim.evidence["out_of_time"] == (verdict != VALID)

@@ -287,6 +287,8 @@ def _observations(known: Known, answer: _Answer, verdict: str) -> None:
             answer.unsure(f"{told} something that nobody had said was started", seen)
         if blind:
             answer.unsure(f"{_many(blind, 'running agent was', 'running agents were')} not looked at yet")
+        if verdict == UNSURE and answer.verdict == SHOWN:
+            answer.unsure("a running agent was not looked at lately, or ran on after its end was recorded")
     newest, file = known.marks.newest.get("observation.recorded"), "monitor/index.jsonl"
     answer.count(totals.observations, "{look|looks} at running agents", "observation.recorded", file, newest)
     answer.count(totals.drifted, "{look|looks} that found a difference, which was recorded", file=file)
@@ -314,7 +316,7 @@ def _canaries(known: Known, answer: _Answer, verdict: str) -> None:
             last = max(each.last for each in folded)
             answer.unsure(f"no test came after {moment(last)}")
         if verdict == UNSURE and answer.verdict == SHOWN:
-            answer.unsure("the tests are not all in order of time")
+            answer.unsure("tests are missing for a time, or were not recorded when they were made")
     file, newest = "canaries/index.jsonl", known.marks.newest.get("canary.reported")
     answer.count(runs, "{round|rounds} of attacks on ourselves", "canary.reported", file, newest)
     passed = "{round|rounds} in which every attack was refused as it must be"
