@@ -15,11 +15,13 @@ from governance.models import Delegation, Pause
 from governance.runtime import alarms, canary_page
 from governance.runtime.models import CanaryRun
 from imprimatur.canary import attempts, folder, runner
+from imprimatur.canary.agent import Agent
 from imprimatur.canary.observed import Observed
 from imprimatur.client.wire import Answer
 from imprimatur.errors import ConfigError
 from imprimatur.rules import canaries as rules
 from imprimatur.rules.policy import DEMO_POLICY
+from imprimatur.service.service import StatementRefused
 from tests.canary.desk import Canaries, set_up
 from tests.conftest import World
 
@@ -149,12 +151,24 @@ def test_a_missed_heartbeat_is_told_once_per_outage_by_the_clock_of_the_server(c
     assert first.keys() == later.keys() and "have not reported since" in next(iter(first.values()))
 
 
-def test_a_run_from_the_future_is_refused_and_one_out_of_order_too(canaries: Canaries) -> None:
-    kept = folder.load(canaries.path)
+def test_a_clock_that_was_set_back_holds_up_no_run(canaries: Canaries, monkeypatch: pytest.MonkeyPatch) -> None:
     canaries.run()
-    newest = CanaryRun.objects.get()
-    assert newest.ended_at <= utc_now() + timedelta(seconds=60)
-    assert kept.results.service == newest.service_id
+    first = canaries.newest().ended_at
+    monkeypatch.setattr(Agent, "now", lambda agent: first - timedelta(seconds=1))
+    done = canaries.run()
+    assert done.index == canaries.newest().index
+    assert canaries.newest().ended_at == first + timedelta(milliseconds=1)
+
+
+def test_a_run_from_the_future_is_not_taken_before_its_time(
+    canaries: Canaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = utc_now() + timedelta(minutes=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(Agent, "now", lambda agent: ahead)
+        with pytest.raises(StatementRefused, match="from the future"):
+            canaries.run()
+    assert not CanaryRun.objects.exists()
 
 
 def test_a_folder_that_is_none_says_how_to_make_one(tmp_path: Path) -> None:

@@ -83,9 +83,12 @@ class Served:
                     reply = through_django(self.command, self.path, headers, body)
                     status, raw = reply.status, reply.raw
                     kind = reply.headers.get("content-type", "application/json")
+                    to = reply.headers.get("location", "")
                 else:
-                    raw, kind = b'{"code": "busy"}', "application/problem+json"
+                    raw, kind, to = b'{"code": "busy"}', "application/problem+json", ""
                 self.send_response(status)
+                if to:
+                    self.send_header("Location", to)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(raw)))
                 self.end_headers()

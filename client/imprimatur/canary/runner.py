@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from imprimatur.canary.attempts import MADE, NotPrepared, Party
 from imprimatur.canary.observed import Observed
 from imprimatur.errors import APIError
 from imprimatur.formats import attestation, canonical
-from imprimatur.formats.timestamps import format_time
+from imprimatur.formats.timestamps import format_time, parse_time
 from imprimatur.rules import canaries
 from imprimatur.service.carrier import Carrier
 from imprimatur.service.folder import Folder
@@ -77,7 +78,8 @@ def run(
             party = Party(one, two, orchestrator, folder.between, folder.keep)
             began, found = one.now(), _all(party, made, tell)
             # The agents may have learnt on the way that the clock here is wrong.
-            return _report(results, folder.server, format_time(min(began, one.now())), found, every)
+            ended = one.now()
+            return _report(results, folder.server, (min(began, ended), ended), found, every)
         finally:
             carrier.close()
             orchestrator.close()
@@ -125,7 +127,10 @@ def _one(name: str, party: Party, made: Made) -> Observed:
         return Observed(0, detail=f"It could not be tried: {type(error).__name__}: {error}")
 
 
-def _report(results: Service, server: str, began: str, found: list[dict[str, Any]], every: int) -> Run:
+def _report(
+    results: Service, server: str, times: tuple[datetime, datetime], found: list[dict[str, Any]], every: int
+) -> Run:
+    began, ended = times
     result, sorted_ = canaries.result(found), canaries.sort_out(found)
     predicate = {
         "result": result,
@@ -133,7 +138,7 @@ def _report(results: Service, server: str, began: str, found: list[dict[str, Any
         "passedTests": list(sorted_.passed),
         "warnedTests": list(sorted_.warned),
         "failedTests": list(sorted_.failed),
-        "from": began,
+        "from": format_time(began),
         "every": every,
         "attempts": found,
         "url": server,
@@ -141,12 +146,23 @@ def _report(results: Service, server: str, began: str, found: list[dict[str, Any
     subject = {"server": hashlib.sha256(server.encode("ascii")).hexdigest()}
     with results.folder.locked():
         voice = results.voice()
+        predicate["at"] = format_time(_after_the_last(voice, ended))
         envelope = voice.say(attestation.CANARY, subject, predicate)
         try:
             index = _told(voice, envelope)
         except APIError as error:
             return Run(result, tuple(found), None, str(error))
     return Run(result, tuple(found), index)
+
+
+def _after_the_last(voice: Voice, ended: datetime) -> datetime:
+    """When the run ended, and in any case after the one before it, however the clock was set meanwhile: a run that does
+    not come after it would not be taken, and none after that either."""
+    earlier = voice.ledger.envelopes()[-1:]
+    if not earlier:
+        return ended
+    last = parse_time(attestation.open_statement(earlier[0]).predicate["at"])
+    return max(ended, last + timedelta(milliseconds=1))
 
 
 def _told(voice: Voice, envelope: bytes) -> int | None:

@@ -118,7 +118,7 @@ def tell(done: runner.Run) -> None:
     """Print a run: each attempt that did not get what it must, and the result."""
     for each in done.attempts:
         if not canaries.as_expected(each):
-            say(str(each["name"]), f"got {each['status']} {each['code']} {each.get('detail', '')}")
+            say(str(each["name"]), f"got {each['status']} {each['code']} {each.get('detail', '')}".rstrip(), width=20)
     say("result", done.result)
     if done.index is None:
         note(f"The server does not have this run yet ({done.unsent}). It is kept, and sent with the next one.")
@@ -136,7 +136,7 @@ def _seconds(text: str) -> int:
     try:
         found = int(text)
     except ValueError:
-        raise ConfigError(f"{text} is no number of seconds.") from None
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds") from None
     if not SHORTEST <= found <= LONGEST:
-        raise ConfigError(f"That is between {SHORTEST} and {LONGEST:,} seconds.")
+        raise argparse.ArgumentTypeError(f"that is between {SHORTEST} and {LONGEST:,} seconds")
     return found
