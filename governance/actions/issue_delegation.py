@@ -25,6 +25,10 @@ from imprimatur.rules import money, narrowing
 
 LARGEST = 30_000  # bytes: document and signature have to fit into a log entry
 
+MOST_PASSED_ON = 32
+"""So many delegations by agents an agent holds at once. A launch names all that it holds, 64 at most, so without this
+any agent could keep another from ever being launched."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -174,6 +178,11 @@ def _check_passed_on(writer: Writer, command: Command, document: dict[str, Any])
         found = narrowing.problems(standing.document_of(parent), document)
         message = " ".join(problem.message for problem in found) or prepared.message
         raise Refused(prepared.code, message)
+    held = Delegation.objects.filter(subject=document["subject"], revoked_at=None, not_after__gt=writer.now)
+    if held.exclude(issuer_agent=None).count() >= MOST_PASSED_ON:
+        raise Refused(
+            "conflict", f"Agents have passed on {MOST_PASSED_ON} delegations to this agent. Revoke one first."
+        )
     return chain
 
 
