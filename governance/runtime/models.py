@@ -71,6 +71,8 @@ class Launch(models.Model):
 
     class Meta:
         ordering = ("-attested_at",)
+        # Rows are as long as what was signed: no list may have to read all there ever were.
+        indexes = [models.Index(fields=("state", "attested_at")), models.Index(fields=("state", "ended_at"))]
 
 
 class RefusedLaunch(models.Model):
@@ -102,6 +104,7 @@ class Observation(models.Model):
 
     class Meta:
         ordering = ("-index",)
+        indexes = [models.Index(fields=("launch", "-index"))]  # the newest of a launch, of which there may be thousands
 
 
 class CanaryRun(models.Model):

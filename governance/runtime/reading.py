@@ -18,6 +18,8 @@ SILENT = timedelta(minutes=5)
 
 LATELY = timedelta(days=1)
 SHOWN = 20
+MOST_LIVE = 200
+"""Launches that run, on one page."""
 
 GOOD, BAD, UNSEEN, OVER = "good", "bad", "unseen", "over"
 
@@ -52,9 +54,13 @@ class Layer:
 
 
 def launches() -> QuerySet[Launch]:
-    """Launches with their agent, their orchestrator, and ``newest``: the findings of the newest observation."""
+    """Launches with their agent, their orchestrator, and ``newest``: the findings of the newest observation.
+
+    What was signed is left where it is until it is asked for: a list of launches would be megabytes of it.
+    """
     newest = Observation.objects.filter(launch=OuterRef("pk")).order_by("-index").values("findings")[:1]
-    return Launch.objects.select_related("agent", "service").annotate(newest=Subquery(newest, output_field=JSONField()))
+    found = Launch.objects.select_related("agent", "service").defer("document")
+    return found.annotate(newest=Subquery(newest, output_field=JSONField()))
 
 
 def live() -> QuerySet[Launch]:
@@ -95,11 +101,15 @@ def span(time: timedelta) -> str:
 
 def unmatched(now: datetime) -> Unmatched:
     """What does not match in either direction, over the last day. Fresh launches are given their time."""
-    since = now - LATELY
-    due = Q(state=Launch.ATTESTED, attested_at__lte=now - SILENT) | Q(state=Launch.ENDED, ended_at__gte=since)
-    unseen = launches().filter(due, observations=0).order_by("-index")
-    stray = Observation.objects.select_related("service").filter(launch=None, at__gte=since)
-    return Unmatched(list(unseen[:SHOWN]), unseen.count(), list(stray[:SHOWN]), stray.count())
+    unobserved = unseen(now)
+    stray = Observation.objects.select_related("service").filter(launch=None, at__gte=now - LATELY)
+    return Unmatched(list(unobserved[:SHOWN]), unobserved.count(), list(stray[:SHOWN]), stray.count())
+
+
+def unseen(now: datetime) -> QuerySet[Launch]:
+    """Launches that nobody saw, the newest first: of those that run, and of those that ended over the last day."""
+    due = Q(state=Launch.ATTESTED, attested_at__lte=now - SILENT) | Q(state=Launch.ENDED, ended_at__gte=now - LATELY)
+    return launches().filter(due, observations=0).order_by("-index")
 
 
 def refused() -> list[RefusedLaunch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -21,7 +22,9 @@ TIMELINE = 50
 def index(request: HttpRequest) -> HttpResponse:
     """Every live launch with its state in words, and everything that does not add up."""
     now = log.utc_now()
-    live = list(reading.live())
+    running = reading.live()
+    live = list(running[: reading.MOST_LIVE])
+    count = len(live) if len(live) < reading.MOST_LIVE else running.count()
     ended = reading.launches().filter(state=Launch.ENDED).order_by("-ended_at")[: reading.SHOWN]
     unmatched = reading.unmatched(now)
     return render(
@@ -29,6 +32,8 @@ def index(request: HttpRequest) -> HttpResponse:
         "governance/runtime.html",
         {
             "live": [(launch, reading.state_of(launch, now)) for launch in live],
+            "running": count,
+            "older": count - len(live),
             "ended": [(launch, reading.state_of(launch, now)) for launch in ended],
             "refused": reading.refused(),
             "unmatched": unmatched,
@@ -56,6 +61,7 @@ def one(request: HttpRequest, launch_id: str) -> HttpResponse:
             "launch": launch,
             "state": reading.state_of(launch, log.utc_now()),
             "document": document,
+            "command": shlex.join(document["command"]),
             "layers": [
                 (layer, kinds.name("person", layer.signer) if layer.signer else "") for layer in reading.layers(launch)
             ],

@@ -142,6 +142,22 @@ def test_more_launches_cost_no_more_queries(
         browser.get(reverse("launch", args=[Launch.objects.filter(drifted=1)[0].pk]))
 
 
+def test_a_launch_that_differs_says_first_what_differs_and_leads_to_suspending_the_agent(
+    desk: Any, orchestrator: ServiceUnderTest, monitor: ServiceUnderTest
+) -> None:
+    launch = started(orchestrator)
+    monitor.see(launch)
+    assert "What differs now" not in desk.get("ada", "launch", launch["launch"]).content.decode()
+    monitor.see(launch, processes=[without_seccomp(launch)])
+    page = desk.get("ada", "launch", launch["launch"]).content.decode()
+    suspend = reverse("agent_suspend", args=[launch["agent"]])
+
+    assert page.index("What differs now") < page.index("seccomp-missing") < page.index("What was started")
+    assert suspend in page and suspend not in desk.get("audra", "launch", launch["launch"]).content.decode()
+    orchestrator.post(f"/launches/{launch['launch']}/ended", {"how": "exited"})
+    assert "What differs now" not in desk.get("ada", "launch", launch["launch"]).content.decode()
+
+
 def test_spans_are_said_in_what_says_enough() -> None:
     minutes = {0: "0 min", 12: "12 min", 119: "119 min", 120: "2 h", 2879: "47 h", 2880: "2 days"}
     assert {after: reading.span(timedelta(minutes=after)) for after in minutes} == minutes
@@ -229,6 +245,44 @@ def test_the_policy_page_says_what_the_server_does_by_itself(world: World, desk:
 def test_a_pause_that_the_server_set_says_so(desk: Any, world: World) -> None:
     Pause.objects.create(scope=Pause.EVERYTHING, reason="over a canary", set_at=utc_now(), set_by="canary")
     assert "by Imprimatur" in words(desk.get("ada", "pauses"))
+
+
+def test_the_page_shows_a_bounded_number_of_live_launches_and_says_how_many_more(
+    desk: Any, orchestrator: ServiceUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        started(orchestrator)
+    monkeypatch.setattr(reading, "MOST_LIVE", 3)
+    told = words(desk.get("ada", "runtime"))
+    assert len(set(re.findall(r"lau_[a-z0-9]{26}", told))) == 3
+    assert "Not shown: 1 older that also run." in told
+
+
+HOSTILE = '<script>alert(1)</script>\u202e\x1b[2J=HYPERLINK("x")'
+
+
+def test_invariant_9_no_text_of_a_service_is_anything_but_text(
+    desk: Any, orchestrator: ServiceUnderTest, monitor: ServiceUnderTest, world: World
+) -> None:
+    text = orchestrator.launch(node={"name": HOSTILE, "kernel": HOSTILE, "boot": HOSTILE})
+    assert orchestrator.post("/launches", {"statement": text}).status == 201
+    orchestrator.took(text)
+    launch = predicate_of(text)
+    layer = {**orchestrator.layer(world.robo.pk), "name": HOSTILE}
+    assert orchestrator.attest(command=["/usr/bin/robo", HOSTILE], layers=[layer]).status == 201
+    assert orchestrator.attest(command=[HOSTILE], node={"name": HOSTILE, "kernel": "x"}).code == "launch-refused"
+    process = {**without_seccomp(launch), "command": [HOSTILE], "executable": {"path": f"/{HOSTILE}"}}
+    assert monitor.see(launch, processes=[{**process, "cgroup": HOSTILE}]).status == 201
+    assert monitor.see(None, claimed=HOSTILE[:64], node={"name": HOSTILE, "kernel": "x"}).status == 201
+    pages = [desk.get("ada", name) for name in ("runtime", "services", "canaries", "log")]
+    pages += [desk.get("ada", "launch", row.pk) for row in Launch.objects.all()]
+    kinds = ("launch.attested", "launch.refused", "observation.recorded")
+    pages += [desk.get("audra", "entry", entry.index) for entry in Entry.objects.filter(kind__in=kinds)]
+    said = "".join(page.content.decode() for page in pages)
+    assert {page.status_code for page in pages} == {200}
+    assert "<script>alert" not in said and "\u202e" not in said and "\x1b" not in said
+    assert said.count("&lt;script&gt;alert") >= 5, "it is shown, as text"
+    assert "&amp;lt;script" not in said, "and as it was written"
 
 
 # --- the card ------------------------------------------------------------------------------------------------------
