@@ -70,12 +70,23 @@ def test_a_folder_is_made_once(tmp_path: Path) -> None:
 
 def test_a_folder_serves_one_role_and_one_realm(tmp_path: Path) -> None:
     folders.create(tmp_path, "monitor")
-    folders.load(tmp_path, "monitor", REALM)
+    folder = folders.load(tmp_path, "monitor", REALM)
+    folder.statements.write_bytes(b"signed\n")
 
     with pytest.raises(ConfigError, match="role monitor"):
         folders.load(tmp_path, "orchestrator", REALM)
     with pytest.raises(ConfigError, match=f"belongs to the realm {REALM}"):
         folders.load(tmp_path, "monitor", "other.example.org")
+
+
+def test_a_wrong_trust_file_binds_no_folder_that_signed_nothing_yet(tmp_path: Path) -> None:
+    folders.create(tmp_path, "monitor")
+    folders.load(tmp_path, "monitor", "wrong.example.org")
+
+    assert folders.load(tmp_path, "monitor", REALM).realm == REALM
+    folders.load(tmp_path, "monitor").statements.unlink()
+    with pytest.raises(ConfigError, match=f"belongs to the realm {REALM}"):
+        folders.load(tmp_path, "monitor", "wrong.example.org")
 
 
 def test_a_folder_with_another_key_is_refused(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def _tell(done: Round, before: list[str]) -> None:
         )
         predicate = attestation.open_statement(told.envelope).predicate
         count = len(predicate["processes"])
-        matched = "" if told.body["matched"] else "NO SUCH LAUNCH "
+        matched = "" if told.body["matched"] else "NO SUCH LAUNCH"
         say(f"entry {told.entry['index']}", f"{predicate.get('launch', '')} {count} processes: {matched}{drift}")
 
 

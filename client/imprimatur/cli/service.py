@@ -46,7 +46,8 @@ def make(options: argparse.Namespace) -> int:
     made = folder.create(options.folder, options.role)
     say("folder", f"{options.folder} (keep it here; never copy it: two copies fork what it signs)")
     tell(made)
-    say("next", "an admin registers id, role and public key, and compares the fingerprint")
+    too = ", vkey" if made.role == attestation.MONITOR else ""
+    say("next", f"an admin registers role, public key{too} under Runtime, Services, and compares the fingerprint")
     return DONE
 
 

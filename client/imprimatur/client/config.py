@@ -107,7 +107,9 @@ def load_trust(path: str | os.PathLike[str]) -> Trust:
     try:
         return trust.load(path, own=True)
     except TrustError as error:
-        raise ConfigError(f"{_sentence(str(error))} Enrol again with the command that an admin gave you.") from None
+        raise ConfigError(
+            f"{_sentence(str(error))} Compare it with the one that an admin has (`manage.py trust`)."
+        ) from None
 
 
 def delegation_id(given: str | os.PathLike[str]) -> str:

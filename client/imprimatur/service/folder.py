@@ -137,7 +137,7 @@ def create(path: Path, role: str) -> Folder:
 
 
 def load(path: Path, role: str | None = None, realm: str | None = None) -> Folder:
-    """The folder that `create` made, for this role. A folder serves one realm: the first it is used with.
+    """The folder that `create` made, for this role. A folder serves one realm: that of the first thing it signs.
 
     Raises ConfigError with what to do.
     """
@@ -159,7 +159,7 @@ def load(path: Path, role: str | None = None, realm: str | None = None) -> Folde
     folder = Folder(path, document["role"], key, document.get("realm"))
     if realm is None or folder.realm == realm:
         return folder
-    if folder.realm is not None:
+    if folder.realm is not None and _signed(folder):
         raise ConfigError(
             f"{path} belongs to the realm {folder.realm}, not to {realm}. Each realm gets a service of its own."
         )
@@ -168,11 +168,22 @@ def load(path: Path, role: str | None = None, realm: str | None = None) -> Folde
     return pinned
 
 
+def _signed(folder: Folder) -> bool:
+    """Whether it may have signed a statement: a wrong trust file alone must not cost a new folder its key."""
+    try:
+        return folder.statements.stat().st_size > 0
+    except FileNotFoundError:
+        return True
+
+
 def _key(path: Path) -> KeyPair:
     try:
         return KeyPair.load(path)
     except KeyFileError as error:
-        raise ConfigError(f"{error}. `imprimatur service keygen` makes one, in a new folder.") from None
+        said = str(error)
+        raise ConfigError(
+            f"{said[:1].upper()}{said[1:]}. If the key is lost, make another service: `imprimatur service keygen`."
+        ) from None
 
 
 def _about(folder: Folder) -> bytes:
