@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from imprimatur.formats import canonical
 from imprimatur.formats.commitments import Opening
@@ -21,6 +21,7 @@ from tests.verify import builder
 from tests.verify.builder import Log
 
 Entry = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass
@@ -96,7 +97,7 @@ def without(entries: Sequence[Entry], *gone: int) -> list[Entry]:
     return [entry for entry in entries if entry["index"] not in gone]
 
 
-def swapped(entries: Sequence[Entry], one: int, other: int) -> list[Entry]:
+def swapped(entries: Sequence[T], one: int, other: int) -> list[T]:
     """These two at each other's place."""
     places = {one: other, other: one}
     return [entries[places.get(place, place)] for place in range(len(entries))]
