@@ -54,12 +54,14 @@ def one(request: HttpRequest, launch_id: str) -> HttpResponse:
     standing = set(
         Delegation.objects.filter(pk__in=document["delegations"], revoked_at=None).values_list("pk", flat=True)
     )
+    state, timeline = reading.state_of(launch, log.utc_now()), list(seen[:TIMELINE])
     return render(
         request,
         "governance/runtime_launch.html",
         {
             "launch": launch,
-            "state": reading.state_of(launch, log.utc_now()),
+            "state": state,
+            "wrong": timeline[0].findings if timeline and launch.state != Launch.ENDED else [],
             "document": document,
             "command": shlex.join(document["command"]),
             "layers": [
@@ -67,7 +69,7 @@ def one(request: HttpRequest, launch_id: str) -> HttpResponse:
             ],
             "effective": json.dumps(document["effective"], indent=2, ensure_ascii=False),
             "delegations": [(name, name in standing) for name in document["delegations"]],
-            "timeline": list(seen[:TIMELINE]),
+            "timeline": timeline,
             "more": max(0, launch.observations - TIMELINE),
         },
     )
