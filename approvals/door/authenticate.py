@@ -83,6 +83,8 @@ def authenticate_service(raw: RawRequest, *roles: str, now: datetime | None = No
         httpsig.check_time(signature, now.timestamp())
         verified_target(raw, public_key)
         limits.keys.take(signature.keyid)
+        if raw.method == "POST":
+            limits.services.take(signature.keyid)
         if service is None:
             raise Refused("not-allowed", "This call is for services. An agent asks, and attests nothing.")
         if service.role not in roles:

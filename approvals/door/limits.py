@@ -21,6 +21,9 @@ class Rate:
 
 PER_ADDRESS = Rate(2_000, 4_000)
 PER_KEY = Rate(500, 1_000)
+# A service attests, and nobody waits for a decision; each statement is an entry of up to 45 kB, for ever. A monitor
+# sends twenty at once.
+PER_SERVICE = Rate(20, 400)
 # Whoever keeps sending what cannot be authenticated is told much earlier to slow down; what verifies never is.
 REJECTIONS = Rate(20, 100)
 
@@ -59,4 +62,5 @@ class Limiter:
 
 addresses = Limiter(PER_ADDRESS)
 keys = Limiter(PER_KEY)
+services = Limiter(PER_SERVICE)
 rejected = Limiter(REJECTIONS)

@@ -18,7 +18,7 @@ from tests.door.agent import AgentUnderTest, through_django
 def fresh_door(settings: Any) -> Iterator[None]:
     """No limit and no count of another test."""
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "whitenoise" not in name]
-    for limiter in (limits.addresses, limits.keys, limits.rejected):
+    for limiter in (limits.addresses, limits.keys, limits.services, limits.rejected):
         limiter.clear()
     rejections.clear()
     yield

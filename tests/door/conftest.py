@@ -18,7 +18,7 @@ def fresh_door(settings: Any) -> Iterator[None]:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.ROOT_URLCONF = "tests.door.urls"
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "whitenoise" not in name and "server." not in name]
-    for limiter in (limits.addresses, limits.keys, limits.rejected):
+    for limiter in (limits.addresses, limits.keys, limits.services, limits.rejected):
         limiter.clear()
     rejections.clear()
     yield
