@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import ast
 
+import pytest
 from django.test import Client
 from django.urls import reverse
 
 from approvals import queue
 from approvals.models import ActionRequest
 from approvals.notifications import topics
+from audit import fsck
 from audit.log import commit, utc_now
 from audit.models import Entry, Outbox
+from governance.errors import Refused
 from governance.models import Agent
 from governance.runtime import canary_agents
-from governance.runtime.actions import retire_service
+from governance.runtime.actions import register_service, retire_service
 from governance.runtime.models import CanaryAgent
+from imprimatur.formats import ids
+from imprimatur.formats.attestation import CANARIES, MONITOR
+from imprimatur.formats.keys import KeyPair
 from tests.architecture.sources import OWN, ROOT, modules, tree
 from tests.canary.desk import Canaries
 
@@ -116,3 +122,31 @@ def test_an_agent_is_a_canary_as_long_as_its_runner_is_in_use(canaries: Canaries
     assert not canary_agents.includes(one)
     assert CanaryAgent.objects.count() == 2 and Agent.objects.filter(pk=one).exists()
     assert queue.of_canaries(open=True, now=utc_now()) == 0
+
+
+@pytest.mark.parametrize(
+    ("role", "agents", "code"),
+    [
+        (MONITOR, 1, "invalid"),
+        (CANARIES, 2, "conflict"),
+        (CANARIES, 0, "not-found"),
+    ],
+)
+def test_only_a_canary_runner_has_agents_and_only_those_that_are_nobody_elses(
+    canaries: Canaries, role: str, agents: int, code: str
+) -> None:
+    key = KeyPair.generate()
+    nobody = (ids.agent_id(key.public_key),)
+    mine = {0: nobody, 1: (canaries.world.robo.pk,), 2: (canaries.agents[0].pk,)}[agents]
+    command = register_service.Command("another", role, key.public_key, canaries.world.ada, agents=mine)
+    with pytest.raises(Refused) as refused:
+        commit(register_service.apply, command)
+    assert refused.value.code == code
+
+
+def test_the_table_of_canaries_is_held_against_the_log(canaries: Canaries) -> None:
+    canaries.world.publish()
+    assert not [found for found in fsck.run().findings if "canary agent" in found.what]
+    CanaryAgent.objects.create(agent=canaries.world.robo, service=canaries.service)
+    (found,) = [found for found in fsck.run().findings if "canary agent" in found.what]
+    assert canaries.world.robo.pk in found.what

@@ -70,6 +70,29 @@ def service_with_a_persons_key() -> Log:
     return log
 
 
+@case(rulebook.SERVICE)
+def monitor_with_canaries() -> Log:
+    log, _ = standing()
+    log.service(attestation.MONITOR, agents=[AGENT])
+    return log
+
+
+@case(rulebook.SERVICE)
+def canaries_that_nobody_enrolled() -> Log:
+    log, _ = standing()
+    log.service(attestation.CANARIES, agents=[ids.agent_id(SERVICE_KEYS[attestation.MONITOR].public_key)])
+    return log
+
+
+@case(rulebook.RESPONSE)
+def paused_over_a_canary_that_got_no_answer() -> Log:
+    log = running()
+    log.respond(canary="pause")
+    red = log.canaries(answers={"out-of-scope": (503, "busy")})
+    log.add("pause.set", "everything", CANARY, EVERYTHING, refs=(("canary", red),))
+    return log
+
+
 @case(rulebook.ENROLMENT)
 def agent_with_a_services_key() -> Log:
     log = running()
@@ -465,6 +488,12 @@ def suspend(log: Log, over: int, agent: str = AGENT) -> int:
     return log.add("agent.suspended", agent, DRIFT, body, refs=(("observation", over),))
 
 
+def test_a_canary_runner_may_name_enrolled_agents_as_its_own() -> None:
+    log, _ = standing()
+    log.service(attestation.CANARIES, agents=[AGENT])
+    read(log)
+
+
 def test_what_is_refused_may_name_any_launch() -> None:
     log = running()
     log.deny(log.ask(next(iter(log.delegations)), launch="anything"), "REFUSED", "malformed")
@@ -571,7 +600,8 @@ def test_a_run_that_does_not_come_after_the_one_before_covers_nothing() -> None:
     log = running()
     log.canaries()
     last = format_time(log.now - timedelta(seconds=1))  # an entry takes one
-    log.canaries(at=last, **{"from": last})
+    at: dict[str, Any] = {"at": last, "from": last}
+    log.canaries(**at)
     facts = read(log).facts
     assert facts.totals.runs_out_of_order == 1
     assert next(iter(facts.coverage.values()))["runs"] == 1
