@@ -52,20 +52,9 @@ def read(service: Service, text: str, predicate_type: str, now: datetime) -> Sai
         raise Refused("malformed", "This statement is in another service's name. A service signs for itself.")
     if not statement.signed_by(bytes(service.public_key)):
         raise Refused("malformed", "This service's key did not sign the statement.")
-    if _holds_nul(predicate):
-        raise Refused("malformed", "A text in this statement holds U+0000, which no command line or path can.")
     if parse_time(predicate["at"]) > now + AHEAD:
         raise Refused("malformed", "This statement is from the future. Compare the service's clock with the server's.")
     return Said(service.pk, text, predicate, statement.subjects)
-
-
-def _holds_nul(value: Any) -> bool:
-    """Whether a text anywhere in it holds what PostgreSQL keeps in no row."""
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, Mapping):
-        return any(_holds_nul(name) or _holds_nul(item) for name, item in value.items())
-    return isinstance(value, list) and any(map(_holds_nul, value))
 
 
 def signer_of(writer: Writer, said: Said) -> Service:
