@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imprimatur.rules import bubblewrap
+from tests.alone import alone
 from tests.rules import sandboxes
 
 
@@ -109,8 +111,14 @@ def _runs() -> bool:
     return subprocess.run(tried, capture_output=True, check=False, timeout=60).returncode == 0
 
 
+@pytest.fixture
+def turn() -> Iterator[None]:
+    with alone():
+        yield
+
+
 @pytest.mark.skipif(not _runs(), reason="needs bubblewrap, and a kernel that lets it make namespaces")
-def test_bubblewrap_itself_does_what_these_arguments_say(tmp_path: Path) -> None:
+def test_bubblewrap_itself_does_what_these_arguments_say(tmp_path: Path, turn: None) -> None:
     read, write = tmp_path / "read", tmp_path / "write"
     read.mkdir()
     write.mkdir()

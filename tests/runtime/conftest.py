@@ -5,9 +5,17 @@ from typing import Any
 
 import pytest
 
+from tests.alone import alone
 from tests.conftest import World
 from tests.runtime.agents import Yard
 from tests.runtime.served import Served, needs_a_sandbox, shared_folder
+
+
+@pytest.fixture(autouse=True)
+def turn() -> Iterator[None]:
+    """No other test starts what a monitor would see meanwhile."""
+    with alone():
+        yield
 
 
 @pytest.fixture

@@ -191,6 +191,7 @@ def seal(predicate_type: str, subjects: Mapping[str, str], predicate: Mapping[st
         "predicateType": predicate_type,
         "predicate": dict(predicate),
     }
+    _check_text(document)
     payload = canonical.dumps(document)
     _check_size(payload)
     return dsse.seal(payload, key.sign, key.keyid, PAYLOAD_TYPE)
@@ -204,6 +205,7 @@ def open_statement(raw: bytes, *predicate_types: str) -> Statement:
             raise AttestationError("the payload is not an in-toto Statement")
         _check_size(envelope.payload)
         document = canonical.loads_canonical(envelope.payload)
+        _check_text(document)
         wanted = predicate_types or tuple(PREDICATES)
         check(
             document,
@@ -226,6 +228,20 @@ def open_statement(raw: bytes, *predicate_types: str) -> Statement:
     if len(subjects) != len(document["subject"]):
         raise AttestationError("two subjects have the same name")
     return Statement(document["predicateType"], subjects, document["predicate"], envelope)
+
+
+def _check_text(value: Any) -> None:
+    # No argument, path or file of configuration has one, and PostgreSQL keeps no text with it.
+    if isinstance(value, str):
+        if "\0" in value:
+            raise AttestationError("a text holds a NUL")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _check_text(name)
+            _check_text(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_text(item)
 
 
 def _check_size(payload: bytes) -> None:
