@@ -44,6 +44,13 @@ def test_from_two_invitations_to_a_run_in_the_log(served: Served, world: World, 
     words = ["canary", "init", str(folder), "--trust", str(served.trust)]
     tokens = [invited(world, name) for name in ("canary one", "canary two")]
 
+    one = served.run(*words, "--invitation", tokens[0])
+    assert one.returncode == 2 and "two invitations" in one.stderr and not folder.exists(), "and it is not used up"
+    none = served.run(*words)
+    assert none.returncode == 2 and "first agent is not enrolled, and there is no invitation" in none.stderr
+    wrong = served.run(*words, "--invitation", tokens[0], "--invitation", "inv_" + "x" * 43)
+    assert wrong.returncode == 2 and "second agent is not enrolled, and its invitation was refused" in wrong.stderr
+
     told = served.run(*words, *(word for token in tokens for word in ("--invitation", token)))
     assert told.returncode == 0, told.stderr
     again = served.run(*words)
@@ -60,7 +67,7 @@ def test_from_two_invitations_to_a_run_in_the_log(served: Served, world: World, 
     assert all(scope in told.stdout for scope in SCOPE) and f"--spend {LIMIT}" in told.stdout
 
     early = served.run("canary", "run", str(folder), "--once")
-    assert early.returncode == 1 and "Have an admin sign one" in early.stdout
+    assert early.returncode == 1 and early.stdout.count("Have an admin sign one") == 1, "said once, for all of them"
 
     world.agents["canary one"] = Agent.objects.get(pk=agents[0])
     world.delegate("canary one", scope=list(SCOPE), spend={"unit": "USD", "limit": LIMIT}, max_depth=1)
