@@ -17,7 +17,7 @@ from imprimatur.cli.enrol import parse, read_trust, same_server
 from imprimatur.cli.say import DONE, NO_ANSWER, REFUSED, complain, note, say
 from imprimatur.client import config
 from imprimatur.client.sync import Imprimatur
-from imprimatur.errors import ConfigError, NotAllowedError
+from imprimatur.errors import APIError, AuthenticationError, ConfigError, InvalidRequestError, NotAllowedError
 from imprimatur.formats.digests import fingerprint, sha256
 from imprimatur.formats.ids import agent_id
 from imprimatur.formats.keys import KeyPair
@@ -51,6 +51,8 @@ def begin(options: argparse.Namespace) -> int:
     url = options.server or os.environ.get(config.URL)
     if not url:
         raise ConfigError(f"Set {config.URL} or pass --server: the address of the server.")
+    if len(options.invitation) not in (0, 2):
+        raise ConfigError("Give two invitations, one for each agent; or none, when both are enrolled already.")
     raw = read_trust(options.trust)
     pinned = parse(raw)
     origin = config.check_origin(url)
@@ -64,16 +66,27 @@ def begin(options: argparse.Namespace) -> int:
 
 
 def enrol(made: Folder, invitations: list[str]) -> None:
-    """Enrol the two agents, each with the invitation in its place, unless the server knows it. Raises APIError."""
-    for place, key in enumerate((made.one, made.two)):
+    """Enrol the two agents, each with the invitation in its place, unless the server knows it.
+
+    Raises ConfigError for one that is not enrolled and has no invitation that can be used, APIError.
+    """
+    for place, (name, key) in enumerate((("first", made.one), ("second", made.two))):
         with Imprimatur(made.server, key, None, made.trust) as gate:
-            if place >= len(invitations):
-                gate.me()  # then it has to be enrolled already
-                continue
+            refused: APIError | None = None
+            if invitations:
+                try:
+                    gate.enrol(invitations[place])
+                    continue
+                except (NotAllowedError, InvalidRequestError) as error:
+                    refused = error
             try:
-                gate.enrol(invitations[place])
-            except NotAllowedError:
-                gate.me()  # its invitation was used, by this very key
+                gate.me()  # enrolled before, perhaps by this very invitation
+            except AuthenticationError:
+                why = f"its invitation was refused: {refused}" if refused else "there is no invitation for it."
+                raise ConfigError(
+                    f"The {name} agent is not enrolled, and {why} Invite an agent for it, and call this again with "
+                    "--invitation twice, in the same order; one that is enrolled keeps its place."
+                ) from None
 
 
 def _tell(made: Folder) -> None:
@@ -85,7 +98,8 @@ def _tell(made: Folder) -> None:
     say("", "then signs this delegation for the first agent, and signs it again before it ends:")
     words = " ".join(f"--scope {each}" for each in SCOPE)
     say(
-        "", f"imprimatur delegate --issuer pe_… --to {agent_id(made.one.public_key)} --realm {made.trust.realm} {words}"
+        "",
+        f"imprimatur delegate --issuer pe_… --to {agent_id(made.one.public_key)} --realm {made.trust.realm} {words} \\",
     )
     say(
         "",
@@ -116,9 +130,13 @@ def go(options: argparse.Namespace) -> int:
 
 def tell(done: runner.Run) -> None:
     """Print a run: each attempt that did not get what it must, and the result."""
+    answers: dict[str, list[str]] = {}  # what keeps one attempt from being made often keeps all of them
     for each in done.attempts:
         if not canaries.as_expected(each):
-            say(str(each["name"]), f"got {each['status']} {each['code']} {each.get('detail', '')}".rstrip(), width=20)
+            answer = f"got {each['status']} {each['code']} {each.get('detail', '')}".rstrip()
+            answers.setdefault(answer, []).append(str(each["name"]))
+    for answer, names in answers.items():
+        say(", ".join(names) + " ", answer, width=20)
     say("result", done.result)
     if done.index is None:
         note(f"The server does not have this run yet ({done.unsent}). It is kept, and sent with the next one.")
