@@ -1,8 +1,9 @@
 """An operator who has all of the server's keys, and writes a log anew so that only what others signed speaks against it.
 
 The entries get new numbers, name each other by them, follow one another in the chain and in time, are signed with the
-decision key that was in force at their place, and are published under a checkpoint of the log key. What people, agents
-and services signed stands as they signed it: of those keys the operator has none.
+decision key that was in force at their place, and are published under a checkpoint of the log key. What was clicked in a
+session, and nobody signed, names the log as it is now. What people, agents and services signed stands as they signed it:
+of those keys the operator has none.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from imprimatur.formats import canonical
+from imprimatur.formats import canonical, merkle
 from imprimatur.formats.commitments import Opening
 from imprimatur.formats.encoding import b64u
 from imprimatur.formats.keys import KeyPair
@@ -57,6 +58,7 @@ class Operator:
         for entry, time in zip(entries, times, strict=True):
             place = len(made.envelopes)
             fresh = {**renumbered(entry, moved), "index": place, "prev": made.last_leaf, "time": time}
+            _seen_anew(fresh["body"], made, moved)
             after = None
             if fresh["kind"] == "log.genesis":
                 made.decision_key = self.decision_keys[fresh["body"]["decision_key"]["keyid"]]
@@ -74,6 +76,16 @@ class Operator:
         files = builder.bundle_files(log)
         files["trust/decision.pub.pem"] = copies._pem(log.decision_key.public_key)
         return builder.finished(files, log, log.decision_key)
+
+
+def _seen_anew(body: dict[str, Any], made: Log, moved: Mapping[int, int]) -> None:
+    """A statement that nobody signed names the head that the log of the operator had then."""
+    if body.get("evidence", {}).get("kind") != "session":
+        return
+    said = canonical.loads(body["statement"].encode())
+    size = sum(at in moved for at in range(said["log_size"]))
+    root = merkle.root_of(map(merkle.leaf_hash, made.envelopes[:size]))
+    body["statement"] = canonical.dumps({**said, "log_size": size, "log_root": f"sha256:{root.hex()}"}).decode()
 
 
 def renumbered(entry: Entry, moved: Mapping[int, int]) -> Entry:

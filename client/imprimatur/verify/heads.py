@@ -20,12 +20,14 @@ IsOurs = Callable[[int, str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What one statement, in the entry with this index, named as the log before it."""
+    """What one statement, in the entry with this index, named as the log before it. ``signed``: not by a click in a
+    session, of which the server writes down itself what it was about."""
 
     size: int
     root: str
     index: int
     kind: str
+    signed: bool = True
 
 
 class Heads:
@@ -44,16 +46,17 @@ class Heads:
         part = signatures.signed_part(body)
         if part is not None:
             said = canonical.loads(part["statement"].encode("utf-8"))
-            self.people.append(Head(said["log_size"], said["log_root"], index, kind))
+            signed = part["evidence"]["kind"] != "session"
+            self.people.append(Head(said["log_size"], said["log_root"], index, kind, signed))
 
     @property
     def newest(self) -> int:
-        """How many entries the longest log had that anybody named."""
-        return max((head.size for head in (*self.people, *self.monitors)), default=0)
+        """How many entries the longest log had that anybody named and signed."""
+        return max((head.size for head in self._signed()), default=0)
 
     def agreed(self, is_ours: IsOurs) -> int:
         """For how many entries from the first on this log is surely as it was seen. Not below what anybody saw."""
-        judged = [(head.size, is_ours(head.size, head.root)) for head in (*self.people, *self.monitors)]
+        judged = [(head.size, is_ours(head.size, head.root)) for head in self._signed()]
         broken = min((size for size, ours in judged if not ours), default=None)
         return max((size for size, ours in judged if ours and (broken is None or size < broken)), default=0)
 
@@ -90,8 +93,13 @@ class Heads:
         for head in strange:
             yield head.index, f"entry {head.index} ({head.kind}): {said}{where}"
 
+    def _signed(self) -> list[Head]:
+        return [head for head in (*self.people, *self.monitors) if head.signed]
+
     def _where(self, is_ours: IsOurs) -> str:
         """Between which entries the log begins to differ from what was seen of it."""
-        strange = [head.size for head in (*self.people, *self.monitors) if not is_ours(head.size, head.root)]
+        strange = [head.size for head in self._signed() if not is_ours(head.size, head.root)]
+        if not strange:
+            return ""
         seen = self.agreed(is_ours)
         return f". Its first {seen} entries are as people or monitors saw them, its first {min(strange)} are not"
