@@ -3,6 +3,7 @@ lasts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from email.utils import parseaddr
 from pathlib import Path
@@ -27,7 +28,11 @@ KEPT = "alarms.json"
 """In the data folder: the troubles that admins were told of and that still last. Not in the database, whose log may be
 frozen or behind."""
 
+OFTEN, WITHIN = 6, timedelta(hours=1)
+"""So often within that time one service, or one launch, has something new to mail about: more waits, while it lasts."""
+
 _looked_at: datetime | None = None
+_mailed: dict[str, list[datetime]] = {}
 
 
 def hook() -> None:
@@ -49,12 +54,13 @@ def look_after(now: datetime) -> None:
     log, runs, known = alarms.standing(now), running.standing(now), _known()
     found = {**log, **runs}
     new = [words for name, words in log.items() if name not in known]
-    ran = [words for name, words in runs.items() if name not in known]
+    late = _too_often([name for name in runs if name not in known], now)
+    ran = [words for name, words in runs.items() if name not in known and name not in late]
     if (new or ran) and not settings.EMAIL_BACKEND.endswith("dummy.EmailBackend"):
         payload = {"id": new_id("msg", now), "said": new, "runs": ran, "try": 0}
         Outbox.objects.create(topic=topics.ALARM, payload=payload, created_at=now, not_before=now)
-    if set(found) != known:
-        durable.write_file(_path(), canonical.dumps(sorted(found)))
+    if found.keys() - late != known:
+        durable.write_file(_path(), canonical.dumps(sorted(found.keys() - late)))
 
 
 def compose(payload: dict[str, Any], person: Person) -> EmailMessage | None:
@@ -74,9 +80,30 @@ def compose(payload: dict[str, Any], person: Person) -> EmailMessage | None:
 
 
 def forget() -> None:
-    """Look again at the next tick."""
+    """Look again at the next tick, as if nothing had been mailed."""
     global _looked_at
     _looked_at = None
+    _mailed.clear()
+
+
+def _too_often(names: Sequence[str], now: datetime) -> set[str]:
+    """Those of these new troubles whose source was mailed about often enough; the others count as mailed.
+
+    What runs can look different at every look, if whoever runs there likes: it fills nobody's mailbox.
+    """
+    for source, times in list(_mailed.items()):
+        _mailed[source] = [at for at in times if now - at < WITHIN]
+        if not _mailed[source]:
+            del _mailed[source]
+    late = {name for name in names if len(_mailed.get(_source(name), ())) >= OFTEN}
+    for source in {_source(name) for name in names if name not in late}:
+        _mailed.setdefault(source, []).append(now)
+    return late
+
+
+def _source(name: str) -> str:
+    """Whom a trouble is about: the service or launch that its name begins with."""
+    return " ".join(name.split(" ")[:2])
 
 
 def _known() -> set[str]:

@@ -5,9 +5,11 @@ Each trouble has a name that stays while it lasts and changes when it does, so t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
+
+from django.db.models import JSONField, OuterRef, Q, Subquery
 
 from governance.runtime import canary_agents, reading
 from governance.runtime.models import CanaryRun, Launch, Observation, RefusedLaunch, Service
@@ -20,22 +22,38 @@ LASTS = timedelta(minutes=15)
 
 FIRST_RUN = timedelta(hours=1)
 MOST = 20
+MOST_DRIFTED = 200
+
+_THROUGH = "AN ATTACK BY A CANARY GOT THROUGH: {}. Look at once."
 
 
 def standing(now: datetime) -> dict[str, str]:
     """The troubles there are now, by name, each in one sentence. Empty is good."""
-    return {**_drift(), **_strays(now), **_refused(now), **_canaries(now), **_silent(now)}
+    return {**_drift(now), **_strays(now), **_refused(now), **_canaries(now), **_silent(now)}
 
 
-def _drift() -> dict[str, str]:
+def _drift(now: datetime) -> dict[str, str]:
+    """Of each launch what the newest observation with findings found: while it lasts, and for a while afterwards, so
+    that nobody has to look at the right moment."""
+    bad = Observation.objects.filter(launch=OuterRef("pk")).exclude(findings=[]).order_by("-index")
+    lately = Q(state=Launch.ATTESTED) | Q(ended_at__gt=now - LASTS)
+    drifted: Sequence[Any] = list(  # with what no model declares
+        reading.launches()
+        .filter(lately, drifted__gt=0)
+        .annotate(bad=Subquery(bad.values("findings")[:1], output_field=JSONField()), at=Subquery(bad.values("at")[:1]))
+        .order_by("-index")[:MOST_DRIFTED]
+    )
     found = {}
-    drifted: Iterable[Any] = reading.live().filter(drifted__gt=0)[:MOST]  # with `newest`, which no model declares
     for launch in drifted:
-        if launch.newest:
-            codes = ", ".join(sorted({finding["code"].replace("-", " ") for finding in launch.newest}))
-            name = f"drift {launch.pk} {codes}"
-            found[name] = f"{launch.agent.name} does not run as it was attested: {codes} (launch {launch.pk})."
-    return found
+        lasts = launch.state == Launch.ATTESTED and launch.newest
+        if not lasts and launch.at <= now - LASTS:
+            continue
+        codes = ", ".join(sorted({finding["code"].replace("-", " ") for finding in launch.bad}))
+        runs = "does not run" if lasts else "did not always run"
+        found[f"drift {launch.pk} {codes}"] = (
+            f"{launch.agent.name} {runs} as it was attested: {codes} (launch {launch.pk})."
+        )
+    return dict(list(found.items())[:MOST])
 
 
 def _strays(now: datetime) -> dict[str, str]:
@@ -62,6 +80,9 @@ def _refused(now: datetime) -> dict[str, str]:
 def _canaries(now: datetime) -> dict[str, str]:
     found = {}
     for service in Service.objects.filter(role=attestation.CANARIES, retired_at=None):
+        for red in CanaryRun.objects.filter(service=service, result=canaries.FAILED, ended_at__gt=now - LASTS)[:MOST]:
+            if names := ", ".join(attempt["name"] for attempt in red.attempts if canaries.succeeded(attempt)):
+                found[f"canary {service.pk} through {names}"] = _THROUGH.format(names)
         run = CanaryRun.objects.filter(service=service).first()
         if run is None:
             if now - service.registered_at > FIRST_RUN:
@@ -71,7 +92,7 @@ def _canaries(now: datetime) -> dict[str, str]:
         through = [attempt["name"] for attempt in run.attempts if canaries.succeeded(attempt)]
         names = ", ".join(through or sorted_.failed)
         if through:
-            found[f"canary {service.pk} {names}"] = f"AN ATTACK BY A CANARY GOT THROUGH: {names}. Look at once."
+            found[f"canary {service.pk} through {names}"] = _THROUGH.format(names)
         elif canaries.colour(run.attempts) == canaries.RED:
             found[f"canary {service.pk} {names}"] = f"A canary was not refused as it must be: {names}."
         elif run.result == canaries.FAILED:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from approvals.notifications import alarms as mails
+from audit import alarms as log_alarms
 from audit.log import commit, utc_now
 from audit.models import Outbox
 from governance.models import Person
@@ -47,9 +48,46 @@ def test_drift_is_one_trouble_until_it_is_another_or_over(
         f"robo does not run as it was attested: seccomp missing (launch {launch['launch']})."
     ]
     monitor.see(launch, processes=[{**without_seccomp(launch), "no_new_privileges": False}])
-    assert set(standing()) != set(first)
+    second = standing()
+    assert set(second) != set(first)
     monitor.see(launch)
-    assert standing() == {}
+    assert set(standing()) == set(second), "it is not told again"
+    assert "robo did not always run as it was attested" in next(iter(standing().values()))
+    assert not [words for words in standing(alarms.LASTS + timedelta(seconds=1)).values() if "attested" in words]
+
+
+def test_what_was_wrong_between_two_looks_is_told_all_the_same(
+    orchestrator: ServiceUnderTest, monitor: ServiceUnderTest, canary: ServiceUnderTest
+) -> None:
+    """Drift of seconds, an end right behind it, and an attack that got through once only."""
+    launch = start(orchestrator)
+    monitor.see(launch, processes=[without_seccomp(launch)])
+    monitor.see(launch)
+    assert orchestrator.post(f"/launches/{launch['launch']}/ended", {"how": "exited", "code": 0}).status == 200
+    now = utc_now()
+    canary.report(now - timedelta(seconds=5), **GOT_THROUGH)
+    canary.report(now)
+    assert sorted(words.partition(" ")[0] for words in standing()) == ["canary", "drift"]
+    assert "AN ATTACK BY A CANARY GOT THROUGH: out-of-scope. Look at once." in standing().values()
+    assert standing(alarms.LASTS + timedelta(seconds=6)).keys().isdisjoint(standing())
+
+
+def test_whoever_runs_otherwise_at_every_look_fills_no_mailbox(
+    orchestrator: ServiceUnderTest, monitor: ServiceUnderTest, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    mails.forget()
+    now, troubles = utc_now(), dict[str, str]()
+    monkeypatch.setattr(alarms, "standing", lambda at: dict(troubles))
+    monkeypatch.setattr(log_alarms, "standing", lambda at: {})
+    for minute in range(60):
+        troubles = {f"drift lau_x code {minute}": "It drifts.", **({"canary sv_y z": "Red."} if minute == 30 else {})}
+        mails.look_after(now + timedelta(minutes=minute))
+    said = [row.payload["runs"] for row in Outbox.objects.filter(topic="approvals.alarm").order_by("pk")]
+    assert said == [["It drifts."]] * mails.OFTEN + [["Red."]]
+    mails.look_after(now + timedelta(minutes=61))
+    assert Outbox.objects.filter(topic="approvals.alarm").count() == mails.OFTEN + 2, "what lasts is told in the end"
+    mails.forget()
 
 
 def test_strays_and_refusals_are_one_trouble_each_for_a_while(
@@ -74,16 +112,25 @@ def test_a_canary_is_a_trouble_while_it_is_red_void_or_silent(canary: ServiceUnd
     canary.report(now)
     assert standing() == {}
     canary.report(now + timedelta(seconds=1), **GOT_THROUGH)
-    assert list(standing().values()) == ["AN ATTACK BY A CANARY GOT THROUGH: out-of-scope. Look at once."]
+    through = standing()
+    assert list(through.values()) == ["AN ATTACK BY A CANARY GOT THROUGH: out-of-scope. Look at once."]
     canary.report(now + timedelta(seconds=1.3), out_of_scope=(403, "busy"))
-    assert list(standing().values()) == ["A canary was not refused as it must be: out-of-scope."]
+    assert beside(through) == ["A canary was not refused as it must be: out-of-scope."]
     canary.report(now + timedelta(seconds=1.6), out_of_scope=(503, "busy"))
-    assert "got no proper answer (out-of-scope)" in next(iter(standing().values()))
+    assert "got no proper answer (out-of-scope)" in beside(through)[0]
     canary.report(now + timedelta(seconds=2), positive_control=(503, "busy"))
-    assert "prove nothing" in next(iter(standing().values()))
+    assert "prove nothing" in beside(through)[0]
     canary.report(now + timedelta(seconds=3), every=60)
-    assert standing(timedelta(seconds=90)) == {}
-    assert "have not reported since" in next(iter(standing(timedelta(seconds=130)).values()))
+    assert beside(through, timedelta(seconds=90)) == []
+    assert "have not reported since" in beside(through, timedelta(seconds=130))[0]
+    assert standing(alarms.LASTS + timedelta(minutes=1)).keys().isdisjoint(through)
+
+
+def beside(through: dict[str, str], after: timedelta = timedelta()) -> list[str]:
+    """What is told beside the attack that got through, which is a trouble for a while under a name of its own."""
+    found = standing(after)
+    assert through.items() <= found.items()
+    return [words for name, words in found.items() if name not in through]
 
 
 def test_a_monitor_is_silent_only_while_something_runs(
