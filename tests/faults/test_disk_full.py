@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from audit.evidence.assessment import FILE as ASSESSMENT
 from tests.faults.group import Robo, Visitor, assert_receipt_stands, children, log_size, rows
 from tests.installation import Installation, eventually
 
@@ -29,8 +30,12 @@ def full(pid: int) -> Iterator[None]:
 
 
 def on_disk(desk: Installation) -> tuple[dict[str, bytes], list[tuple[int]]]:
-    """The mark and every file of the published log, and how many openings lie beside it."""
-    paths = [desk.data / "high-water.json", *(path for path in (desk.data / "log").rglob("*") if path.is_file())]
+    """The mark and every file of the published log, and how many openings lie beside it.
+
+    What the claims page shows lies there too, and is no part of the log: it is tried again every few seconds.
+    """
+    log = (path for path in (desk.data / "log").rglob("*") if path.is_file())
+    paths = [desk.data / "high-water.json", *(path for path in log if path.name[0] != "." and path.name != ASSESSMENT)]
     found = {str(path): path.read_bytes() for path in paths}
     return found, rows(desk, "select count(*) from audit_opening")
 

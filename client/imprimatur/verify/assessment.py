@@ -253,8 +253,10 @@ def _launches(known: Known, answer: _Answer, verdict: str) -> None:
         answer.unsure("no start of an agent was recorded")
     elif verdict == INVALID:
         answer.no("a start was recorded by somebody who may not record it")
-    elif verdict == UNSURE:
+    elif verdict == UNSURE and totals.judged_elsewhere:
         answer.unsure(f"{_many(totals.judged_elsewhere, 'start was', 'starts were')} judged by another version")
+    elif verdict == UNSURE:
+        answer.unsure("not all of what was started is known well enough")
     newest = known.marks.newest
     file = "launches/index.jsonl"
     said = "{start|starts} recorded, with the settings that people signed"
