@@ -375,6 +375,30 @@ def test_what_an_operator_with_all_keys_changes_is_named_by_what_others_signed(t
     assert first <= one <= last, against
 
 
+def test_drift_that_the_operator_hides_is_worked_out_again(told: Told) -> None:
+    """The findings are the server's own words, and no service signed them."""
+    entries = copy.deepcopy(told.entries)
+    [drift] = [place for place in told.places("observation.recorded") if entries[place]["body"]["findings"]]
+    entries[drift]["body"]["findings"] = []
+    report = told.check(told.resealed(without(entries, drift + 1)))
+    assert report.verdict == INVALID
+    says = (
+        f"entry {drift} (observation.recorded) breaks rule 46 (observation): what was observed differs from its launch"
+    )
+    assert says in _against(report)
+
+
+def test_a_revocation_that_is_dated_later_is_found_by_who_saw_the_log_in_between(told: Told) -> None:
+    """No rule speaks against it: it may be entered long after the moment from which it holds."""
+    _, place = _two(told, "a revocation")
+    behind = next(at for at in told.places("launch.attested") if at > place)
+    moved = [*told.entries[:place], *told.entries[place + 1 : behind], told.entries[place], *told.entries[behind:]]
+    report = told.check(told.resealed(moved))
+    assert report.verdict == INVALID
+    first, last = _found_between(_against(report))
+    assert first <= place < last < behind
+
+
 ONLY_OTHERS_TELL = {
     "action.decided": "nothing has been reported of it yet; that somebody looked over what is not there breaks no rule",
     "action.reported": "an outcome is the last entry of an action",
