@@ -292,7 +292,7 @@ def test_the_command_signs_and_verifies_with_the_exits_of_a_check(
     (tmp_path / "builder.pub").write_text(pem.public_pem(builder.public_key))
     file = tmp_path / "statement.json"
     call_command("provenance", sign=tmp_path / "builder.key", builder=BUILDER, out=file)
-    assert pem.public_pem(builder.public_key) in capsys.readouterr().out
+    assert capsys.readouterr().out == pem.public_pem(builder.public_key), "and nothing else, for a file of its own"
 
     def exits(statement: Path, key: Path) -> object:
         with pytest.raises(SystemExit) as ended:

@@ -84,7 +84,8 @@ class Command(BaseCommand):
             durable.write_once(options["out"], raw + b"\n")
         except (OSError, durable.ContradictionError) as error:
             raise CommandError(f"{options['out']} was not written: {error}", returncode=2) from error
-        self.stdout.write(f"Signed: the tree {tree}. The key that it holds by:\n{pem.public_pem(key.public_key)}")
+        self.stderr.write(f"Signed: the tree {tree}. The key that it holds by:")
+        self.stdout.write(pem.public_pem(key.public_key), ending="")  # alone, so that it can be sent to a file
 
 
 def _lock(root: Path) -> str:
