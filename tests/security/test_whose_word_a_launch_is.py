@@ -11,11 +11,16 @@ from approvals.models import ActionRequest
 from audit.log import commit
 from governance.actions import add_person_key, change_person
 from governance.errors import Refused
+from imprimatur import Imprimatur
 from imprimatur.formats import attestation
 from imprimatur.formats.keys import KeyPair
 from tests.attesting.service import ServiceUnderTest, predicate_of, service
 from tests.conftest import World, ssh_line
 from tests.door.agent import AgentUnderTest, through_django
+from tests.door.test_grants_and_suggestions import WISH, approve_in_advance
+from tests.door.test_with_the_package import gate
+
+__all__ = ["gate"]
 
 
 @pytest.fixture
@@ -69,6 +74,19 @@ def test_naming_another_launch_frees_nobody_either(
     assert robo.delete(context={"launch": other["launch"]}).json["can_answer"] == 1
     with pytest.raises(Refused, match="You signed the launch of"):
         answers(world, "rui")
+
+
+def test_who_signed_what_runs_has_approved_nothing_in_advance_either(
+    orchestrator: ServiceUnderTest, gate: Imprimatur, world: World
+) -> None:
+    gate.submit("write_file", WISH)
+    approve_in_advance(world)
+    assert gate.submit("write_file", {**WISH, "path": "/project/src/b.py"}).verdict == "allow"
+    launch = runs(orchestrator, world, "rui")
+    assert gate.submit("write_file", {**WISH, "path": "/project/src/c.py"}).pending
+    assert orchestrator.post(f"/launches/{launch['launch']}/ended", {"how": "exited"}).status == 200
+    assert gate.submit("write_file", {**WISH, "path": "/project/src/d.py"}).verdict == "allow"
+    world.publish()
 
 
 def test_who_signed_for_another_agent_or_for_what_is_over_answers(
