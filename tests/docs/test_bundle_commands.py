@@ -36,7 +36,7 @@ def unzipped(world: Any, tmp_path: Path) -> Path:
 
 def test_the_commands_for_other_tools_work_in_a_bundle(unzipped: Path) -> None:
     blocks = [found["code"] for found in BLOCK.finditer(PAGE)]
-    assert len(blocks) == 4
+    assert len(blocks) == 5
 
     for code in blocks:
         done = subprocess.run(
