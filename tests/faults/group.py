@@ -198,12 +198,19 @@ class RawAgent(AgentUnderTest):
         return self.headers("POST", f"{PREFIX}/actions", body, committed=committed, **options)
 
 
+# The canaries of the demo have authority of their own.
+ROBOS_DELEGATIONS = (
+    "select id from governance_delegation where revoked_at is null "
+    "and subject_id = (select id from governance_agent where name = 'robo') order by id"
+)
+
+
 def find_robo(desk: Installation) -> Robo:
     """Wait until the demo's agent has its authority."""
     folder = desk.data / "demo"
 
     def delegation() -> str:
-        found = rows(desk, "select id from governance_delegation where revoked_at is null order by id")
+        found = rows(desk, ROBOS_DELEGATIONS)
         return str(found[-1][0]) if found else ""
 
     return Robo(desk, eventually(delegation, seconds=60), folder)

@@ -64,6 +64,7 @@ def test_invariant_6_a_full_disk_decides_nothing_and_is_survived(
 ) -> None:
     agent, rui = robo.raw(), visit(desk, "rui")
     asked = agent.delete("/project/reports/full.csv").json
+    assert asked["state"] == "PENDING", asked
     with full_and_at_rest(desk):
         size, kept = log_size(desk), on_disk(desk)
         for number in range(3):

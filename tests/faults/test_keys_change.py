@@ -46,7 +46,7 @@ class Desk:
             return list(connection.execute(query).fetchall())
 
     def _delegation(self) -> str:
-        found = self.rows("select id from governance_delegation where revoked_at is null order by id")
+        found = self.rows(group.ROBOS_DELEGATIONS)
         return str(found[-1][0]) if found else ""
 
     def manage(self, *words: str) -> str:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from imprimatur.formats import dsse
-from tests.faults.group import Robo, Visitor
+from tests.faults.group import ROBOS_DELEGATIONS, Robo, Visitor
 from tests.installation import Installation, eventually, installation
 from tests.postgres import fresh_database, postgres_server
 
@@ -41,7 +41,7 @@ def desk(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[In
 @pytest.fixture
 def robo(desk: Installation, database: str) -> Robo:
     with psycopg.connect(database) as connection:
-        found = eventually(lambda: connection.execute("select id from governance_delegation").fetchone(), seconds=60)
+        found = eventually(lambda: connection.execute(ROBOS_DELEGATIONS).fetchone(), seconds=60)
     return Robo(desk, str(found[0]), desk.data / "demo")
 
 
