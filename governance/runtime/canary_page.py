@@ -235,7 +235,12 @@ def _state(newest: CanaryRun | None, *, late: bool, off: bool) -> tuple[str, str
             "Nothing tries what agents must not be able to do, so nothing here shows that it would be refused.",
         )
     if late:
-        return GREY, "A run is missing.", "Since the newest run nobody can tell what would have been refused."
+        return (
+            GREY,
+            "A run is missing.",
+            "Since the newest run nobody can tell what would have been refused. Look whether the worker still works, or "
+            "what else runs the canaries.",
+        )
     colour = canaries.colour(newest.attempts)
     if colour == GREEN:
         count = sum(not attempt.control for attempt in canaries.ATTEMPTS.values())
