@@ -238,8 +238,8 @@ def _state(newest: CanaryRun | None, *, late: bool, off: bool) -> tuple[str, str
         return (
             GREY,
             "A run is missing.",
-            "Since the newest run nobody can tell what would have been refused. Look whether the worker still works, or "
-            "what else runs the canaries.",
+            "Since the newest run nobody can tell what would have been refused. Look whether the worker still works, "
+            "or what else runs the canaries.",
         )
     colour = canaries.colour(newest.attempts)
     if colour == GREEN:
