@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from audit import signer
-from audit.errors import KeyRefused
+from audit.errors import KeyRefused, SignerUnavailable
 from audit.models import Entry, LogKey
 from imprimatur.formats import canonical, dsse, note
 from imprimatur.formats.keyring import KINDS, Keyring
@@ -39,6 +39,12 @@ def log_signers(size: int) -> list[signer.Signer]:
     found: list[signer.Signer] = [] if any(row.since == 0 for row in rows) else [signer.log_key()]
     signing = [row for row in rows if row.since < size and (row.until is None or size <= row.until)]
     found += [signer.holding(signer.LOG, dsse_keyid(note.Vkey.parse(row.key).public_key)) for row in signing]
+    if not found:
+        # The rows are only what the entries say in short, and whoever decides may write them: a checkpoint that nobody
+        # signed would stay in the way of every later one.
+        raise SignerUnavailable(
+            "The rows of log keys name none that signs now, and the entries do. Run `manage.py audit_fsck`."
+        )
     return found
 
 

@@ -177,6 +177,20 @@ def test_what_the_old_key_signs_after_the_change_is_refused_by_the_notary(begun,
         append(1, "more_")
 
 
+def test_a_row_that_says_no_log_key_signs_does_not_publish_what_nobody_signed(begun, folders) -> None:
+    Publisher().publish_once()
+    before = publisher.Checkpoint.objects.count()
+    append(1)
+    # Whoever may write beside the log makes the publisher believe that its key is over.
+    row = LogKey.objects.create(key=next(iter(keyring.in_use())), role=LogKey.LOG, since=0, until=0)
+    with pytest.raises(SignerUnavailable, match="audit_fsck"):
+        Publisher().publish_once()
+    assert publisher.Checkpoint.objects.count() == before
+    row.delete()
+    assert Publisher().publish_once() == LogHead.objects.get().size
+    assert LogHead.objects.get().state == LogHead.OPEN
+
+
 def test_keys_are_taken_up_once_and_by_one_role(begun, folders) -> None:
     Publisher().publish_once()
     name = change_decision_key()
