@@ -24,7 +24,7 @@ def key_of(thumbprint: str) -> AgentKey:
     """
     key = AgentKey.objects.select_related("agent__owner__user").filter(thumbprint=thumbprint).first()
     if key is None:
-        raise Refused("key-unknown", "No agent has this key. Enrol the agent first.")
+        raise Refused("key-unknown", "No agent and no service has this key.")
     if key.revoked_since is not None:
         raise Refused("key-revoked", "This key was revoked. A lost key is a new agent: enrol again.")
     if key.retired_at is not None:

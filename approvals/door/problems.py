@@ -33,7 +33,7 @@ TITLES: dict[int, str] = {
 }
 
 HINTS: dict[str, str] = {
-    "key-unknown": "Enrol this agent with an invitation from an admin.",
+    "key-unknown": "Enrol the agent with an invitation, or have an admin register the service.",
     "key-revoked": "This key is finished. Ask an admin for an invitation and enrol a new agent.",
     "signature": "Sign with the profile imprimatur-v1 and check the server's address the agent was given.",
     "clock-skew": "Compare the agent's clock with the Date of this answer, then sign again.",
