@@ -311,7 +311,7 @@ def _canaries(known: Known, answer: _Answer, verdict: str) -> None:
     else:
         void = sum(each.void_seconds for each in folded)
         if red:
-            answer.unsure(f"in {_many(red, 'round', 'rounds')} an attack failed for another reason than it should have")
+            answer.unsure(f"in {_many(red, 'round', 'rounds')} not every attack was refused as it must be")
         if void:
             answer.unsure(f"for {_length(void)} in all, no test vouches")
         if folded and all(each.open_gap(parse_time(facts.now)) for each in folded):
