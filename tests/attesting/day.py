@@ -225,7 +225,7 @@ class Desk:
             if number in DOWN:
                 continue
             self.clock.at(BEGIN + HALF_HOUR * number + timedelta(minutes=5))
-            for limiter in (limits.addresses, limits.keys, limits.rejected):
+            for limiter in (limits.addresses, limits.keys, limits.services, limits.rejected):
                 limiter.clear()
             event = getattr(self, f"round_{number}", None)
             if event is not None:
