@@ -31,8 +31,12 @@ def test_the_commands_about_launches_work_as_they_stand(folder: Path) -> None:
     assert name == f"launches/effective/{digest}.json"
     assert 'Good "imprimatur-config-v1" signature' in said
     blocks = [found["code"] for found in BLOCK.finditer(PAGE) if "launches/" in found["code"]]
-    assert len(blocks) == 1
-    assert 'Good "imprimatur-config-v1" signature' in run(folder, blocks[0])
+    signed_layers, statements = blocks
+    assert 'Good "imprimatur-config-v1" signature' in run(folder, signed_layers)
+    services = [
+        path for room in ("launches", "monitor", "canaries") for path in (folder / room / "statements").iterdir()
+    ]
+    assert run(folder, statements).count("Signature Verified Successfully") == len(services) == 3
 
 
 @pytest.mark.django_db
