@@ -19,35 +19,12 @@ from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import bubblewrap, canaries, configuration, launches
 from tests.conftest import World
 from tests.door.agent import AgentUnderTest, Answer, Send
+from tests.verify.builder import CONFIGURATION as LAYER
 
 NODE = {"name": "host-7", "kernel": "6.1.0"}
 HOST = {name: 100 + number for number, name in enumerate(attestation.NAMESPACES)}
 INSIDE = {name: 200 + number for number, name in enumerate(attestation.NAMESPACES)}
 MIB = 1024 * 1024
-LAYER = """realm = "{realm}"
-[agent]
-id = "{agent}"
-[runtime]
-kind = "bwrap"
-[command]
-allowed = ["/usr/bin/robo"]
-[limits]
-memory_mb = 256
-cpu_seconds = 60
-wall_seconds = 600
-processes = 16
-open_files = 64
-file_size_mb = 10
-[files]
-read = ["/srv/robo"]
-[network]
-mode = "none"
-[security]
-seccomp = "strict"
-no_new_privileges = true
-capabilities = []
-"""
-
 
 GOT_THROUGH: dict[str, Any] = {"out_of_scope": (200, "")}
 """For `ServiceUnderTest.run`: one attack that was not refused."""

@@ -19,9 +19,10 @@ from imprimatur.formats import attestation, canonical, dsse, ids
 from imprimatur.formats.keys import KeyPair
 from imprimatur.formats.timestamps import format_time
 from imprimatur.rules import bubblewrap
-from tests.attesting.service import LAYER, ServiceUnderTest, entry, predicate_of, service
+from tests.attesting.service import ServiceUnderTest, entry, predicate_of, service
 from tests.conftest import World
 from tests.door.agent import AgentUnderTest, through_django
+from tests.verify.builder import CONFIGURATION as LAYER
 
 Publish = Callable[[], int]
 

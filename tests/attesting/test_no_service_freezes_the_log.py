@@ -33,8 +33,9 @@ from governance.runtime.actions import (
 from governance.runtime.models import Launch, Observation
 from imprimatur.formats import attestation
 from imprimatur.rules.policy import DEMO_POLICY
-from tests.attesting.service import GOT_THROUGH, LAYER, ServiceUnderTest, predicate_of, process_of, without_seccomp
+from tests.attesting.service import GOT_THROUGH, ServiceUnderTest, predicate_of, process_of, without_seccomp
 from tests.conftest import World
+from tests.verify.builder import CONFIGURATION as LAYER
 
 pytestmark = pytest.mark.usefixtures("published")
 

@@ -9,7 +9,6 @@ import pytest
 from audit.models import Entry
 from governance.runtime.models import Launch, Observation
 from tests.attesting.service import (
-    LAYER,
     ServiceUnderTest,
     entry,
     predicate_of,
@@ -18,6 +17,7 @@ from tests.attesting.service import (
 )
 from tests.conftest import World
 from tests.door.agent import AgentUnderTest
+from tests.verify.builder import CONFIGURATION as LAYER
 
 pytestmark = pytest.mark.usefixtures("published")
 

@@ -53,6 +53,30 @@ def running() -> Log:
     return standing()[0].services()
 
 
+# --- for which realm ------------------------------------------------------------------------------------------------
+
+
+@case(rulebook.REALM)
+def launch_attested_for_another_realm() -> Log:
+    log = running()
+    log.launch(realm="elsewhere.example")
+    return log
+
+
+@case(rulebook.REALM)
+def observation_made_in_another_realm() -> Log:
+    log = running()
+    log.observe(log.launch(), realm="elsewhere.example")
+    return log
+
+
+@case(rulebook.REALM)
+def canaries_that_ran_in_another_realm() -> Log:
+    log = running()
+    log.canaries(realm="elsewhere.example")
+    return log
+
+
 # --- who they are ---------------------------------------------------------------------------------------------------
 
 
